@@ -1,0 +1,77 @@
+"""From the words of a command line to one command's ``run``.
+
+Every command is a module with ``run(arguments) -> int`` that is imported only when it is named: ``proxy``
+pays for nothing but itself.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, cast
+
+from ssm_ssh import __version__
+from ssm_ssh.errors import ExitStatus, SsmSshError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class _Command(NamedTuple):
+    module: str
+    summary: str
+
+
+class _CommandModule(Protocol):
+    def run(self, arguments: Sequence[str]) -> int:
+        """Do it and return the exit status."""
+
+
+COMMANDS: Final[dict[str, _Command]] = {}
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line, without the program's name, and return its exit status."""
+    if not arguments or arguments[0] in {"-h", "--help", "help"}:
+        sys.stdout.write(_overview())
+        return ExitStatus.FINE if arguments else ExitStatus.USAGE
+    if arguments[0] == "--version":
+        sys.stdout.write(f"ssm-ssh {__version__}\n")
+        return ExitStatus.FINE
+    name, *rest = arguments
+    command = COMMANDS.get(name)
+    if command is None:
+        return _unknown_command(name)
+    try:
+        module = cast("_CommandModule", importlib.import_module(command.module))
+        return module.run(rest)
+    except SsmSshError as error:
+        from ssm_ssh.cli.message import report  # noqa: PLC0415 -- only paid for on failure
+
+        report(error)
+        return error.exit_status
+    except KeyboardInterrupt:
+        return ExitStatus.INTERRUPTED
+
+
+def _overview() -> str:
+    width = max((len(name) for name in COMMANDS), default=0)
+    lines = [
+        "usage: ssm-ssh COMMAND …",
+        "",
+        *(f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()),
+        "",
+        "ssm-ssh COMMAND --help tells more; --version prints the version.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _unknown_command(name: str) -> int:
+    from difflib import get_close_matches  # noqa: PLC0415 -- only paid for on failure
+
+    from ssm_ssh.cli.message import say  # noqa: PLC0415
+
+    near = get_close_matches(name, COMMANDS, n=1)
+    say(f"error: there is no command {name!r}")
+    say(f"hint: did you mean {near[0]!r}?" if near else "hint: `ssm-ssh --help` lists the commands")
+    return ExitStatus.USAGE

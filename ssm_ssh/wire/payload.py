@@ -1,0 +1,425 @@
+"""JSON payloads ⇄ dataclasses: the only file of the package that sees the protocol's untyped JSON.
+
+Readers are strict about what they need and silent about what they do not know: a missing or mistyped field
+that matters is a ``MalformedMessage``, an unknown field is ignored. Layouts are those of
+docs/reference/protocol.md, sections 2.2, 3.2, 4.2, 5.2, 6.2 and 6.3.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import struct
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import Any, Final, TypeVar
+
+from ssm_ssh.errors import MalformedMessage
+
+_T = TypeVar("_T")
+_FLAG = struct.Struct(">I")
+
+# Specification: the only schema of the messages that carry one.
+MESSAGE_SCHEMA_VERSION: Final = "1.0"
+
+
+class ActionType(StrEnum):
+    """What the agent may ask for in its handshake request."""
+
+    SESSION_TYPE = "SessionType"
+    KMS_ENCRYPTION = "KMSEncryption"
+
+
+class ActionStatus(IntEnum):
+    """How a requested action went; anything but success fails the session."""
+
+    SUCCESS = 1
+    FAILED = 2
+    UNSUPPORTED = 3
+
+
+class SessionType(StrEnum):
+    """The kinds of session a document can ask for."""
+
+    STANDARD_STREAM = "Standard_Stream"
+    INTERACTIVE_COMMANDS = "InteractiveCommands"
+    NON_INTERACTIVE_COMMANDS = "NonInteractiveCommands"
+    PORT = "Port"
+
+
+class Flag(IntEnum):
+    """The contents of a ``PayloadType.FLAG`` message."""
+
+    DISCONNECT_TO_PORT = 1
+    TERMINATE_SESSION = 2
+    CONNECT_TO_PORT_ERROR = 3
+
+
+@dataclass(frozen=True, slots=True)
+class OpenDataChannel:
+    """The first message on a fresh WebSocket, sent as text."""
+
+    request_id: str
+    # A secret until the channel is open, and useless after.
+    token: str = field(repr=False)
+    client_id: str = ""
+    client_version: str = ""
+
+    @classmethod
+    def decode(cls, text: str) -> OpenDataChannel:
+        """Read the text form. Raises ``MalformedMessage`` for anything else."""
+        fields = _json_object(text.encode("utf-8", "surrogatepass"))
+        return cls(
+            request_id=_text(fields, "RequestId"),
+            token=_text(fields, "TokenValue"),
+            client_id=_text(fields, "ClientId", ""),
+            client_version=_text(fields, "ClientVersion", ""),
+        )
+
+    def encode(self) -> str:
+        """The text form, the token in clear."""
+        return _dump(
+            {
+                "MessageSchemaVersion": MESSAGE_SCHEMA_VERSION,
+                "RequestId": self.request_id,
+                "TokenValue": self.token,
+                "ClientId": self.client_id,
+                "ClientVersion": self.client_version,
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledge:
+    """Says that one sequenced message arrived. Matched by its sequence number alone, never cumulative."""
+
+    message_type: str
+    message_id: str
+    sequence_number: int
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Acknowledge:
+        """Read the payload. Raises ``MalformedMessage`` for anything else."""
+        fields = _json_object(payload)
+        return cls(
+            message_type=_text(fields, "AcknowledgedMessageType", ""),
+            message_id=_text(fields, "AcknowledgedMessageId", ""),
+            sequence_number=_number(fields, "AcknowledgedMessageSequenceNumber"),
+        )
+
+    def encode(self) -> bytes:
+        """The payload.
+
+        Written by a template because one is sent for every message received; the three values come from a
+        decoded header, so nothing in them needs JSON's escaping.
+        """
+        return (
+            f'{{"AcknowledgedMessageType":"{self.message_type}","AcknowledgedMessageId":"{self.message_id}",'
+            f'"AcknowledgedMessageSequenceNumber":{self.sequence_number},"IsSequentialMessage":true}}'
+        ).encode("ascii")
+
+
+@dataclass(frozen=True, slots=True)
+class RequestedAction:
+    """One action of a handshake request, its parameters still as they came."""
+
+    action_type: str
+    parameters: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionTypeParameters:
+    """The parameters of the action ``SessionType``.
+
+    Attributes:
+        session_type: A ``SessionType`` or a text this version does not know.
+        properties: The document's properties with scalar values as text; empty for shells.
+    """
+
+    session_type: str
+    properties: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_action(cls, action: RequestedAction) -> SessionTypeParameters:
+        """Read an action's parameters. Raises ``MalformedMessage`` where there is no session type."""
+        properties = action.parameters.get("Properties")
+        scalars = properties.items() if isinstance(properties, dict) else ()
+        return cls(
+            session_type=_text(action.parameters, "SessionType"),
+            properties={key: str(value) for key, value in scalars if isinstance(value, str | int)},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class HandshakeRequest:
+    """The agent's first message where there is a handshake."""
+
+    agent_version: str
+    actions: tuple[RequestedAction, ...]
+
+    @classmethod
+    def decode(cls, payload: bytes) -> HandshakeRequest:
+        """Read the payload. Raises ``MalformedMessage`` for anything else."""
+        fields = _json_object(payload)
+        actions = fields.get("RequestedClientActions")
+        if not isinstance(actions, list):
+            raise MalformedMessage("RequestedClientActions is no list")
+        return cls(
+            agent_version=_text(fields, "AgentVersion", ""),
+            actions=tuple(_requested_action(action) for action in actions),
+        )
+
+    def encode(self) -> bytes:
+        """The payload, with the parameters as they stand."""
+        return _dump(
+            {
+                "AgentVersion": self.agent_version,
+                "RequestedClientActions": [
+                    {"ActionType": action.action_type, "ActionParameters": action.parameters}
+                    for action in self.actions
+                ],
+            }
+        ).encode()
+
+
+def _requested_action(fields: object) -> RequestedAction:
+    if not isinstance(fields, dict):
+        raise MalformedMessage("a requested action is no object")
+    parameters = fields.get("ActionParameters")
+    return RequestedAction(
+        action_type=_text(fields, "ActionType"),
+        parameters=parameters if isinstance(parameters, dict) else {},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessedAction:
+    """The answer to one requested action."""
+
+    action_type: str
+    status: int
+    result: dict[str, Any] | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HandshakeResponse:
+    """The client's one answer to a handshake request."""
+
+    client_version: str
+    actions: tuple[ProcessedAction, ...]
+    errors: tuple[str, ...] = ()
+
+    @classmethod
+    def decode(cls, payload: bytes) -> HandshakeResponse:
+        """Read the payload. Raises ``MalformedMessage`` for anything else."""
+        fields = _json_object(payload)
+        actions = fields.get("ProcessedClientActions")
+        errors = fields.get("Errors")
+        if not isinstance(actions, list):
+            raise MalformedMessage("ProcessedClientActions is no list")
+        return cls(
+            client_version=_text(fields, "ClientVersion", ""),
+            actions=tuple(_processed_action(action) for action in actions),
+            errors=tuple(str(error) for error in errors) if isinstance(errors, list) else (),
+        )
+
+    def encode(self) -> bytes:
+        """The payload."""
+        return _dump(
+            {
+                "ClientVersion": self.client_version,
+                "ProcessedClientActions": [
+                    {
+                        "ActionType": action.action_type,
+                        "ActionStatus": int(action.status),
+                        "ActionResult": action.result,
+                        "Error": action.error,
+                    }
+                    for action in self.actions
+                ],
+                "Errors": list(self.errors) or None,
+            }
+        ).encode()
+
+
+def _processed_action(fields: object) -> ProcessedAction:
+    if not isinstance(fields, dict):
+        raise MalformedMessage("a processed action is no object")
+    result = fields.get("ActionResult")
+    return ProcessedAction(
+        action_type=_text(fields, "ActionType"),
+        status=_number(fields, "ActionStatus"),
+        result=result if isinstance(result, dict) else None,
+        error=_text(fields, "Error", ""),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class HandshakeComplete:
+    """The agent's word that data may be sent now."""
+
+    time_to_complete_ns: int
+    customer_message: str = ""
+
+    @classmethod
+    def decode(cls, payload: bytes) -> HandshakeComplete:
+        """Read the payload. Raises ``MalformedMessage`` for anything else."""
+        fields = _json_object(payload)
+        return cls(
+            time_to_complete_ns=_number(fields, "HandshakeTimeToComplete", 0),
+            customer_message=_text(fields, "CustomerMessage", ""),
+        )
+
+    def encode(self) -> bytes:
+        """The payload."""
+        return _dump(
+            {
+                "HandshakeTimeToComplete": self.time_to_complete_ns,
+                "CustomerMessage": self.customer_message,
+            }
+        ).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptionChallenge:
+    """Request and response of the encryption challenge: the same layout both ways."""
+
+    challenge: bytes = field(repr=False)
+
+    @classmethod
+    def decode(cls, payload: bytes) -> EncryptionChallenge:
+        """Read the payload. Raises ``MalformedMessage`` for anything else."""
+        text = _text(_json_object(payload), "Challenge")
+        try:
+            return cls(base64.b64decode(text, validate=True))
+        except (binascii.Error, ValueError) as error:
+            raise MalformedMessage("Challenge is no base64") from error
+
+    def encode(self) -> bytes:
+        """The payload."""
+        return _dump({"Challenge": base64.b64encode(self.challenge).decode("ascii")}).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelClosed:
+    """The service's word that the session is over.
+
+    Attributes:
+        output: Empty for a normal end, else the text to show.
+    """
+
+    session_id: str = ""
+    output: str = ""
+    message_id: str = ""
+    destination_id: str = ""
+    created_date: str = ""
+
+    @classmethod
+    def decode(cls, payload: bytes) -> ChannelClosed:
+        """Read the payload. Raises ``MalformedMessage`` for anything else."""
+        fields = _json_object(payload)
+        return cls(
+            session_id=_text(fields, "SessionId", ""),
+            output=_text(fields, "Output", ""),
+            message_id=_text(fields, "MessageId", ""),
+            destination_id=_text(fields, "DestinationId", ""),
+            created_date=_text(fields, "CreatedDate", ""),
+        )
+
+    def encode(self) -> bytes:
+        """The payload."""
+        return _dump(
+            {
+                "MessageType": "channel_closed",
+                "MessageId": self.message_id,
+                "DestinationId": self.destination_id,
+                "SessionId": self.session_id,
+                "SchemaVersion": 1,
+                "CreatedDate": self.created_date,
+                "Output": self.output,
+            }
+        ).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class TerminalSize:
+    """A terminal's size in characters; in port sessions ignored, which makes it a harmless probe."""
+
+    columns: int
+    rows: int
+
+    @classmethod
+    def decode(cls, payload: bytes) -> TerminalSize:
+        """Read the payload. Raises ``MalformedMessage`` for anything else."""
+        fields = _json_object(payload)
+        return cls(columns=_number(fields, "cols"), rows=_number(fields, "rows"))
+
+    def encode(self, *, padded_to: int = 0) -> bytes:
+        """The payload, padded at its end with spaces to ``padded_to`` bytes where that is more."""
+        return _dump({"cols": self.columns, "rows": self.rows}).encode().ljust(padded_to)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSessionState:
+    """What an agent tells the service about its session; clients never see it."""
+
+    state: str
+    session_id: str
+
+    @classmethod
+    def decode(cls, payload: bytes) -> AgentSessionState:
+        """Read the payload. Raises ``MalformedMessage`` for anything else."""
+        fields = _json_object(payload)
+        return cls(state=_text(fields, "SessionState"), session_id=_text(fields, "SessionId", ""))
+
+    def encode(self) -> bytes:
+        """The payload."""
+        return _dump({"SchemaVersion": 1, "SessionState": self.state, "SessionId": self.session_id}).encode()
+
+
+def decode_flag(payload: bytes) -> int:
+    """The number in a ``PayloadType.FLAG`` message. Raises ``MalformedMessage`` if it is not 4 bytes long."""
+    if len(payload) != _FLAG.size:
+        raise MalformedMessage(f"a flag has {_FLAG.size} bytes, not {len(payload)}")
+    (flag,) = _FLAG.unpack(payload)
+    return int(flag)
+
+
+def encode_flag(flag: int) -> bytes:
+    """The payload of a ``PayloadType.FLAG`` message."""
+    return _FLAG.pack(flag)
+
+
+def _dump(fields: dict[str, Any]) -> str:
+    return json.dumps(fields, separators=(",", ":"))
+
+
+def _json_object(payload: bytes) -> dict[str, Any]:
+    try:
+        fields = json.loads(payload)
+    except (ValueError, RecursionError) as error:
+        # The payload itself stays out of the message: it may hold a token.
+        raise MalformedMessage("the payload is no JSON") from error
+    if not isinstance(fields, dict):
+        raise MalformedMessage("the payload is no JSON object")
+    return fields
+
+
+def _text(fields: dict[str, Any], name: str, default: str | None = None) -> str:
+    return _field(fields, name, str, default)
+
+
+def _number(fields: dict[str, Any], name: str, default: int | None = None) -> int:
+    return _field(fields, name, int, default)
+
+
+def _field(fields: dict[str, Any], name: str, kind: type[_T], default: _T | None) -> _T:
+    """The field ``name``; JSON's null counts as absent, as Go's zero values do on the other side."""
+    value = fields.get(name)
+    if value is None:
+        value = default
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise MalformedMessage(f"{name} is missing or not of type {kind.__name__}")
+    return value
