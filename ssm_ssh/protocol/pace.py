@@ -1,0 +1,68 @@
+"""How many messages a second may be sent, once a rate has proved to be too much.
+
+Users report that the service cuts fast senders. A rate at which the stream was torn down is taken as too
+fast: from then on the channel stays below it, and the caller may remember the limit for the next session.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Final
+
+# Specification: the official plugin sends 674 messages a second (protocol 11.2); no cut is blamed on that.
+BLAMELESS_MESSAGES_PER_SECOND: Final = 800.0
+# Ours: the limit after a tear-down, as a part of the rate that led to it.
+_CAUTION: Final = 0.8
+# Ours: how long the rate is measured, and how much of the limit may be used up in one go.
+_MEASURED_SECONDS: Final = 1.0
+_BURST_SECONDS: Final = 0.02
+
+
+class Pace:
+    """Counts what is sent and, where there is a limit, says when more may be sent.
+
+    Attributes:
+        limit: Messages a second, or None while no rate has proved too fast.
+    """
+
+    def __init__(self, limit: float | None = None) -> None:
+        self.limit = limit
+        self._sent: deque[tuple[float, int]] = deque()
+        self._sent_messages = 0
+        self._credit = 0.0
+        self._credited_at = -math.inf
+
+    def allowance(self, now: float) -> float:
+        """How many messages may be sent now; infinite without a limit."""
+        if self.limit is None:
+            return math.inf
+        burst = max(1.0, self.limit * _BURST_SECONDS)
+        self._credit = min(burst, self._credit + self.limit * (now - self._credited_at))
+        self._credited_at = now
+        return self._credit
+
+    def next_allowance_at(self) -> float | None:
+        """When one more message may be sent, or None if that is already so; as of the last ``allowance``."""
+        if self.limit is None or self._credit >= 1:
+            return None
+        return self._credited_at + (1 - self._credit) / self.limit
+
+    def sent(self, messages: int, now: float) -> None:
+        """So many messages were sent."""
+        self._credit -= messages
+        self._sent.append((now, messages))
+        self._sent_messages += messages
+        self._forget(now)
+
+    def torn_down(self, now: float) -> None:
+        """The stream broke while sending: stay below the rate of the last second, if that was fast."""
+        self._forget(now)
+        rate = self._sent_messages / _MEASURED_SECONDS
+        if rate > BLAMELESS_MESSAGES_PER_SECOND:
+            cautious = max(BLAMELESS_MESSAGES_PER_SECOND, rate * _CAUTION)
+            self.limit = cautious if self.limit is None else min(self.limit, cautious)
+
+    def _forget(self, now: float) -> None:
+        while self._sent and self._sent[0][0] < now - _MEASURED_SECONDS:
+            self._sent_messages -= self._sent.popleft()[1]

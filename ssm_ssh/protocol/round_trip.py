@@ -1,0 +1,52 @@
+"""Round-trip time of a data channel and what follows from it: when an unacknowledged message is overdue.
+
+RFC 6298's estimate. Karn's rule is the caller's: a message that was sent twice gives no sample.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Ours: before the first sample. The agent starts with 0.2 s; a far region's first answer may take longer.
+INITIAL_RETRANSMIT_SECONDS: Final = 0.4
+# Ours: the agent acknowledges after it has written to its port, which may take a while without being a loss.
+MIN_RETRANSMIT_SECONDS: Final = 0.2
+# Ours: a stalled port is asked again this often, and no more.
+MAX_RETRANSMIT_SECONDS: Final = 5.0
+
+_VARIANCE_WEIGHT: Final = 1 / 4
+_SAMPLE_WEIGHT: Final = 1 / 8
+
+
+class RoundTrip:
+    """The smoothed round-trip time and its variation, both in seconds.
+
+    Attributes:
+        smoothed_seconds: None before the first sample.
+    """
+
+    def __init__(self) -> None:
+        self.smoothed_seconds: float | None = None
+        self._variation_seconds = 0.0
+
+    def sample(self, seconds: float) -> None:
+        """Take in one measured round trip."""
+        if self.smoothed_seconds is None:
+            self.smoothed_seconds = seconds
+            self._variation_seconds = seconds / 2
+            return
+        deviation = abs(self.smoothed_seconds - seconds)
+        self._variation_seconds += _VARIANCE_WEIGHT * (deviation - self._variation_seconds)
+        self.smoothed_seconds += _SAMPLE_WEIGHT * (seconds - self.smoothed_seconds)
+
+    def retransmit_seconds(self, transmissions: int) -> float:
+        """How long to wait for an acknowledgement of a message that was sent ``transmissions`` times.
+
+        Doubles with every transmission, within the two limits above.
+        """
+        if self.smoothed_seconds is None:
+            once = INITIAL_RETRANSMIT_SECONDS
+        else:
+            once = max(MIN_RETRANSMIT_SECONDS, self.smoothed_seconds + 4 * self._variation_seconds)
+        # The exponent is bounded only to keep the number finite; the limit is reached long before.
+        return min(MAX_RETRANSMIT_SECONDS, once * 2.0 ** min(transmissions - 1, 10))
