@@ -1,0 +1,115 @@
+"""The byte stream of a port session that carries one connection, as SSH's does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from ssm_ssh.errors import SessionEnded, SsmSshError
+from ssm_ssh.transport.byte_stream import READ_BYTES
+
+if TYPE_CHECKING:
+    from ssm_ssh.protocol.data_channel import DataChannel
+    from ssm_ssh.transport.driver import Driver
+
+# Ours: received and not read. Beyond it nothing more is received, so the agent stops reading its port.
+UNREAD_BYTES: Final = 4 * 1024 * 1024
+
+
+class PortStream:
+    """A ``ByteStream`` over a data channel. Memory: ``UNREAD_BYTES`` and the channel's own limits.
+
+    The agent has no half-close for such a session (protocol 7.3): ``end`` only waits until everything has
+    arrived, and the node's server sees no end before the session is over.
+    """
+
+    def __init__(self, channel: DataChannel, driver: Driver) -> None:
+        self._channel = channel
+        self._driver = driver
+        self._unread: deque[bytes] = deque()
+        self._unread_bytes = 0
+        self._readable = asyncio.Event()
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+        self._is_over = False
+        self._failure: SsmSshError | None = None
+
+    # --- the session's side ---
+
+    async def feed(self, data: bytes) -> None:
+        """Take in what arrived; waits while too much is unread."""
+        self._unread.append(data)
+        self._unread_bytes += len(data)
+        self._readable.set()
+        if self._unread_bytes >= UNREAD_BYTES:
+            self._has_room.clear()
+            await self._has_room.wait()
+
+    def finish(self, failure: SsmSshError | None) -> None:
+        """Nothing more will arrive: the session ended, normally or with ``failure``."""
+        self._is_over = True
+        self._failure = failure
+        self._readable.set()
+        self._has_room.set()
+        self._driver.progress.set()
+
+    # --- the reader's and writer's side ---
+
+    async def read(self, max_bytes: int = READ_BYTES) -> bytes:
+        """The next bytes, or ``b""`` once the session has ended normally.
+
+        Raises:
+            SsmSshError: Why it ended, if that was no normal end; after everything that arrived was read.
+        """
+        while not self._unread:
+            if self._is_over:
+                if self._failure is not None:
+                    raise self._failure
+                return b""
+            self._readable.clear()
+            await self._readable.wait()
+        data = self._take(max_bytes)
+        self._unread_bytes -= len(data)
+        if self._unread_bytes < UNREAD_BYTES:
+            self._has_room.set()
+        return data
+
+    def _take(self, max_bytes: int) -> bytes:
+        """Up to ``max_bytes``, joined from as many messages as fit: one write is cheaper than sixty."""
+        chunks = [self._unread.popleft()]
+        size = len(chunks[0])
+        while self._unread and size + len(self._unread[0]) <= max_bytes:
+            chunks.append(self._unread.popleft())
+            size += len(chunks[-1])
+        data = b"".join(chunks)
+        if len(data) > max_bytes:
+            self._unread.appendleft(data[max_bytes:])
+            data = data[:max_bytes]
+        return data
+
+    async def write(self, data: bytes) -> None:
+        """Accept all of ``data``; waits while the window is full.
+
+        Raises:
+            SsmSshError: Why the session is over.
+        """
+        view = memoryview(data)
+        while view:
+            await self._driver.wait_for(lambda: self._is_over or self._channel.room_bytes > 0)
+            self._check_open()
+            accepted = bytes(view[: self._channel.room_bytes])
+            self._channel.send(accepted)
+            view = view[len(accepted) :]
+            self._driver.wake()
+
+    async def end(self) -> None:
+        """Wait until the agent has acknowledged all that was written, or the session is over."""
+        await self._driver.wait_for(lambda: self._is_over or self._channel.is_drained)
+
+    async def close(self) -> None:
+        """Nothing to let go of: the session, which owns the channel, ends both sides when it ends."""
+
+    def _check_open(self) -> None:
+        if self._is_over:
+            raise self._failure or SessionEnded
