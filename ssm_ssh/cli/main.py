@@ -27,7 +27,9 @@ class _CommandModule(Protocol):
         """Do it and return the exit status."""
 
 
-COMMANDS: Final[dict[str, _Command]] = {}
+COMMANDS: Final[dict[str, _Command]] = {
+    "proxy": _Command("ssm_ssh.cli.proxy", "stdin and stdout to a node's port: OpenSSH's ProxyCommand"),
+}
 
 
 def run(arguments: Sequence[str]) -> int:

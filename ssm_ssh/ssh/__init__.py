@@ -1,0 +1,3 @@
+"""Floor 5: what OpenSSH needs."""
+
+from __future__ import annotations

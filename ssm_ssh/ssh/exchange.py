@@ -1,0 +1,97 @@
+"""The conversation between a local program and a node's port: who may end it, and what is waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final, Protocol
+
+from ssm_ssh.errors import SessionEnded, SessionTimeout
+from ssm_ssh.transport.byte_stream import ByteStream, copy
+from ssm_ssh.transport.driver import single_cause
+
+_log = logging.getLogger(__name__)
+
+# Specification: about a port that nothing listens on, the agent says nothing for a minute (protocol 7.3).
+SILENCE_TOLD_SECONDS: Final = 10.0
+SILENCE_SECONDS: Final = 75.0
+# Ours: after the end of stdin an answer may still come; it is over when nothing has come for so long.
+LINGER_SECONDS: Final = 2.0
+
+
+class LocalEnd(ByteStream, Protocol):
+    """The local program's side."""
+
+    async def wait_abandoned(self, seconds: float) -> bool:
+        """Wait until nobody reads any more what we write, at most ``seconds``; whether that is so."""
+
+
+class Exchange:
+    """Bytes both ways between ``local`` and ``remote``, until one of three things ends it.
+
+    - the node's server closed: its last bytes are delivered, and that is the end;
+    - the local program ended its side: what it sent arrives at the agent; what still comes back is delivered
+      until nothing has come for a while, or until nobody is there to read it;
+    - nobody reads what we write.
+    """
+
+    def __init__(self, local: LocalEnd, remote: ByteStream) -> None:
+        self._local = local
+        self._remote = remote
+        self._received_at: float | None = None
+
+    async def run(self) -> None:
+        """Move the bytes.
+
+        Raises:
+            SessionTimeout: If the node never sends a byte.
+            SsmSshError: Why the session ended, if that was no normal end.
+        """
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                download = tasks.create_task(self._download())
+                others = [
+                    tasks.create_task(self._upload(download)),
+                    tasks.create_task(self._watch_silence()),
+                ]
+                await asyncio.wait([download])
+                for task in others:
+                    task.cancel()
+        except BaseExceptionGroup as group:
+            raise single_cause(group) from None
+
+    async def _download(self) -> None:
+        while data := await self._remote.read():
+            self._received_at = asyncio.get_running_loop().time()
+            try:
+                await self._local.write(data)
+            except OSError as error:
+                # Nobody reads: the local program is gone, which is its right.
+                _log.debug("the local reader is gone: %s", error)
+                return
+        await self._local.end()
+
+    async def _upload(self, download: asyncio.Task[None]) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            await copy(self._local, self._remote)
+        except SessionEnded:
+            # The download knows it too, and still has the last bytes to deliver.
+            return
+        ended_at = loop.time()
+        while (left := max(ended_at, self._received_at or ended_at) + LINGER_SECONDS - loop.time()) > 0:
+            if await self._local.wait_abandoned(left):
+                break
+        download.cancel()
+
+    async def _watch_silence(self) -> None:
+        await asyncio.sleep(SILENCE_TOLD_SECONDS)
+        if self._received_at is None:
+            _log.warning("the node has not sent a byte for %g seconds; waiting", SILENCE_TOLD_SECONDS)
+        await asyncio.sleep(SILENCE_SECONDS - SILENCE_TOLD_SECONDS)
+        if self._received_at is None:
+            raise SessionTimeout(
+                "waiting for the node's first byte",
+                SILENCE_SECONDS,
+                hint="most often nothing listens on that port of the node: is sshd running there?",
+            )
