@@ -130,7 +130,7 @@ class Session:
         return self._ready
 
     async def wait_port(self) -> SessionReady:
-        """``wait_ready``, for a session that must carry exactly one connection to a port.
+        """``wait_ready``, for a session that must carry one connection to a port.
 
         Raises:
             HandshakeError: If the session document asks for anything else.
@@ -139,7 +139,7 @@ class Session:
         if ready.session_type != SessionType.PORT or ready.properties.get("type") == "LocalPortForwarding":
             raise HandshakeError(
                 f"the session document starts a session of another kind ({ready.session_type})",
-                hint="use a document like AWS-StartSSHSession: a Port document, its properties without a type",
+                hint="use a document like AWS-StartSSHSession: Port, and no type in its properties",
             )
         return ready
 
