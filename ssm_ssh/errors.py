@@ -1,15 +1,18 @@
 """Every exception that leaves this package, in one tree.
 
 Categories end in ``Error``; leaves name what happened, so that ``except SessionLost`` reads as a sentence.
-Facts are attributes, the sentence is composed in ``__str__``, and ``hint`` is the next thing to try. What
-reaches a socket API is also the matching ``OSError``, built with ``(errno, text)``.
+Facts are attributes, the sentence is composed in ``__str__`` and is always one line, and ``hint`` is the next
+thing to try. What reaches a socket API is also the matching ``OSError``, built with ``(errno, text)``. All of
+them survive ``pickle`` and ``copy``: process pools and test runners move exceptions about.
 """
 
 from __future__ import annotations
 
 import errno
 from enum import IntEnum
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar
+
+_SomeError = TypeVar("_SomeError", bound="SsmSshError")
 
 
 class ExitStatus(IntEnum):
@@ -28,7 +31,7 @@ class ExitStatus(IntEnum):
 
 
 class SsmSshError(Exception):
-    """The root of the tree.
+    """The root of the tree. Unless a leaf says otherwise, its last fact is the sentence.
 
     Attributes:
         hint: One sentence naming the next thing to try, or None where nothing useful can be said.
@@ -43,6 +46,26 @@ class SsmSshError(Exception):
         if hint is not None:
             self.hint = hint
 
+    def __str__(self) -> str:
+        return _one_line(self.args[-1]) if self.args else type(self).__name__
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Python would call the class with ``args``, which are not what the constructors of the leaves take.
+        return _without_facts, (type(self), self.args), self.__dict__
+
+
+def _without_facts(kind: type[_SomeError], args: tuple[object, ...]) -> _SomeError:
+    """A ``kind`` with its ``args``, but still without the attributes that its constructor sets."""
+    error = kind.__new__(kind)
+    # Sets errno and strerror as well, where the kind is an OSError.
+    SsmSshError.__init__(error, *args)
+    return error
+
+
+def _one_line(text: object) -> str:
+    """Foreign words without their line breaks."""
+    return " ".join(str(text).split())
+
 
 # --- what the user wrote ---------------------------------------------------------------------------------
 
@@ -51,6 +74,7 @@ class UsageError(SsmSshError):
     """Something the user wrote cannot be used."""
 
     exit_status = ExitStatus.USAGE
+    hint = "`ssm-ssh COMMAND --help` shows what can be given"
 
 
 class InvalidTarget(UsageError):
@@ -64,7 +88,7 @@ class InvalidTarget(UsageError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"{self.target!r} is not a target: {self.reason}"
+        return f"{self.target!r} is not a target: {_one_line(self.reason)}"
 
 
 class InvalidOption(UsageError):
@@ -73,6 +97,8 @@ class InvalidOption(UsageError):
 
 class InvalidForward(UsageError):
     """A forward that cannot be understood, or whose local end cannot be had."""
+
+    hint = "a forward is [bind:]port:host:hostport, or port:hostport for a port of the node itself"
 
 
 # --- what AWS said ---------------------------------------------------------------------------------------
@@ -84,11 +110,12 @@ class ControlPlaneError(SsmSshError):
     Attributes:
         operation: The API operation, such as ``StartSession``.
         code: AWS's error code, such as ``AccessDeniedException``; empty when there was no answer.
-        message: AWS's own words.
+        message: AWS's own words, or ours where AWS did not answer.
         request_id: AWS's id of the request, or None when it sent none.
     """
 
     exit_status = ExitStatus.REFUSED_BY_AWS
+    hint = "the code and the words are AWS's own; -vv shows the call they answer"
 
     def __init__(
         self,
@@ -108,7 +135,7 @@ class ControlPlaneError(SsmSshError):
     def __str__(self) -> str:
         code = f" ({self.code})" if self.code else ""
         request = f" [request {self.request_id}]" if self.request_id else ""
-        return f"{self.operation} failed{code}: {self.message}{request}"
+        return f"{self.operation} failed{code}: {_one_line(self.message) or 'no reason given'}{request}"
 
 
 class AccessDenied(ControlPlaneError):
@@ -162,6 +189,7 @@ class EndpointUnreachable(ControlPlaneError):
     """No answer came from the endpoint: name, network, proxy or certificate."""
 
     exit_status = ExitStatus.LOST
+    hint = "check the network, the region's name, HTTPS_PROXY and NO_PROXY, and AWS_CA_BUNDLE"
 
 
 # --- handshake and protocol ------------------------------------------------------------------------------
@@ -171,10 +199,13 @@ class HandshakeError(SsmSshError):
     """The agent asked for what we cannot do, or refused us."""
 
     exit_status = ExitStatus.PROTOCOL
+    hint = "try the default session document, and update the agent on the node if it is old"
 
 
 class EncryptionError(HandshakeError):
     """A key, a challenge or an authentication tag failed."""
+
+    hint = "check that you may call kms:GenerateDataKey and the node's role kms:Decrypt on the session's key"
 
 
 class ProtocolError(SsmSshError):
@@ -212,21 +243,27 @@ class MalformedMessage(RemoteProtocolError):
 
     def __str__(self) -> str:
         where = "" if self.offset is None else f" at byte {self.offset}"
-        return f"malformed message{where}: {self.reason}"
+        return f"malformed message{where}: {_one_line(self.reason)}"
 
 
 class UntrustedStreamUrl(RemoteProtocolError):
-    """A stream URL that is not the service's: neither token nor signature may go there."""
+    """A stream URL that is not the service's: neither token nor signature may go there.
+
+    Attributes:
+        url: The URL without its query, which may hold a signature.
+        reason: What is wrong with it.
+    """
 
     hint = "if this endpoint is yours, name it with --stream-endpoint or AWS_ENDPOINT_URL_SSMMESSAGES"
 
     def __init__(self, url: str, reason: str) -> None:
+        url = url.partition("?")[0]
         super().__init__(url, reason)
         self.url = url
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"refused the stream URL {self.url!r}: {self.reason}"
+        return f"refused the stream URL {self.url!r}: {_one_line(self.reason)}"
 
 
 # --- a session's ends ------------------------------------------------------------------------------------
@@ -236,6 +273,7 @@ class SessionEnded(SsmSshError):
     """The session ended normally: a state, raised only where somebody still wanted to use it."""
 
     exit_status = ExitStatus.FINE
+    hint = "start a new session"
 
     def __str__(self) -> str:
         return "the session has ended"
@@ -248,13 +286,15 @@ class SessionFailed(SsmSshError):
         output: The agent's or the service's own words.
     """
 
+    hint = "the words are the agent's; its log on the node (amazon-ssm-agent.log) may tell more"
+
     def __init__(self, session_id: str, output: str, *, hint: str | None = None) -> None:
         super().__init__(session_id, output, hint=hint)
         self.session_id = session_id
         self.output = output
 
     def __str__(self) -> str:
-        return f"session {self.session_id} was ended: {' '.join(self.output.split())}"
+        return f"session {self.session_id} was ended: {_one_line(self.output) or 'no reason given'}"
 
 
 class DataChannelRefused(SsmSshError):
@@ -264,13 +304,18 @@ class DataChannelRefused(SsmSshError):
         status: HTTP status of the refused upgrade, or None where no HTTP answer came.
     """
 
+    hint = (
+        "check that your policies allow ssmmessages:OpenDataChannel, and that every proxy on the way lets "
+        "WebSockets pass"
+    )
+
     def __init__(self, reason: str, *, status: int | None = None, hint: str | None = None) -> None:
         super().__init__(reason, hint=hint)
         self.reason = reason
         self.status = status
 
     def __str__(self) -> str:
-        return f"the data channel was refused: {self.reason}"
+        return f"the data channel was refused: {_one_line(self.reason)}"
 
 
 class DataChannelLost(SsmSshError):
@@ -281,13 +326,15 @@ class DataChannelLost(SsmSshError):
         close_code: The WebSocket close code, or None where the connection just broke.
     """
 
+    hint = "check the network between here and the service, then connect again"
+
     def __init__(self, reason: str, *, close_code: int | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.close_code = close_code
 
     def __str__(self) -> str:
-        return f"the data channel was lost: {self.reason}"
+        return f"the data channel was lost: {_one_line(self.reason)}"
 
 
 class SessionLost(SsmSshError, ConnectionError):
@@ -296,43 +343,37 @@ class SessionLost(SsmSshError, ConnectionError):
     hint = "the node or the network was away too long; connect again"
 
     def __init__(self, text: str) -> None:
-        SsmSshError.__init__(self, errno.ECONNABORTED, text)
-
-    def __str__(self) -> str:
-        return str(self.args[1])
+        super().__init__(errno.ECONNABORTED, text)
 
 
 class SessionTimeout(SsmSshError, TimeoutError):
     """A step took too long.
 
     Attributes:
-        step: What was waited for.
+        step: What was waited for, as a noun: ``the handshake``.
         seconds: How long.
     """
 
     exit_status = ExitStatus.TIMED_OUT
+    hint = "check that the node and its agent are well and the network between is not cut, then try again"
 
     def __init__(self, step: str, seconds: float, *, hint: str | None = None) -> None:
-        SsmSshError.__init__(self, errno.ETIMEDOUT, f"{step}: nothing for {seconds:g} seconds", hint=hint)
+        super().__init__(errno.ETIMEDOUT, f"waited {seconds:g} s for {step} in vain", hint=hint)
         self.step = step
         self.seconds = seconds
-
-    def __str__(self) -> str:
-        return str(self.args[1])
 
 
 class StreamError(SsmSshError):
     """One byte stream inside a session failed; the session lives on."""
+
+    hint = "connect again; if it happens again, look at what listens on that port of the node"
 
 
 class StreamReset(StreamError, ConnectionResetError):
     """One stream died."""
 
     def __init__(self, text: str) -> None:
-        StreamError.__init__(self, errno.ECONNRESET, text)
-
-    def __str__(self) -> str:
-        return str(self.args[1])
+        super().__init__(errno.ECONNRESET, text)
 
 
 class DestinationRefused(StreamError, ConnectionRefusedError):
@@ -341,7 +382,4 @@ class DestinationRefused(StreamError, ConnectionRefusedError):
     hint = "check that something listens on that port of the node"
 
     def __init__(self, text: str) -> None:
-        StreamError.__init__(self, errno.ECONNREFUSED, text)
-
-    def __str__(self) -> str:
-        return str(self.args[1])
+        super().__init__(errno.ECONNREFUSED, text)

@@ -19,20 +19,30 @@ _STEERING = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 
 
 def printable(text: str) -> str:
-    """The text with every character that steers a terminal written as its backslash escape."""
+    """The text with every character that steers a terminal written as its backslash escape.
+
+    Line breaks are such characters, so the result is one line. So are the joiners inside some emoji: their
+    parts are then shown side by side.
+    """
+    if text.isprintable():
+        return text
     return "".join(
-        character
-        if character.isprintable() or unicodedata.category(character) not in _STEERING
-        else character.encode("unicode_escape", "surrogatepass").decode("ascii")
+        character.encode("unicode_escape").decode("ascii")
+        if unicodedata.category(character) in _STEERING
+        else character
         for character in text
     )
 
 
 def say(text: str) -> None:
     """Write one message line to stderr; a closed stderr is nobody's problem."""
+    stderr = sys.stderr
+    if stderr is None:
+        # Python's answer to a stderr that was closed before it started, as in `2>&-`.
+        return
     try:
-        sys.stderr.write(f"ssm-ssh: {printable(text)}\n")
-        sys.stderr.flush()
+        stderr.write(f"ssm-ssh: {printable(text)}\n")
+        stderr.flush()
     except (OSError, ValueError):
         pass
 

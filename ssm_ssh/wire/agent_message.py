@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag, StrEnum
 from typing import Final
 
@@ -78,7 +78,13 @@ class Flags(IntFlag):
 
 
 # Specification: the service sends these two with whatever header contents; the official client checks none.
-_UNCHECKED_TYPES: Final = frozenset({MessageType.START_PUBLICATION, MessageType.PAUSE_PUBLICATION})
+_UNCHECKED_TYPES: Final = frozenset(
+    {MessageType.START_PUBLICATION.value, MessageType.PAUSE_PUBLICATION.value}
+)
+
+# The known types as they stand in a header, and back: nearly every message takes this short cut.
+_TYPE_FIELDS: Final = {name.value: name.encode("ascii").ljust(_TYPE_BYTES) for name in MessageType}
+_TYPE_NAMES: Final = {type_field: name for name, type_field in _TYPE_FIELDS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +92,9 @@ class AgentMessage:
     """One agent message.
 
     Attributes:
-        message_type: One of ``MessageType``, or a text this version does not know.
+        message_type: One of ``MessageType``, or a text this version does not know: printable ASCII.
         sequence_number: Position in its direction's stream, from 0; 0 where the message is not sequenced.
-        payload: The payload as transmitted.
+        payload: The payload as transmitted; kept out of ``repr`` because it may be anybody's secret.
         payload_type: A ``PayloadType`` or a number this version does not know; None for the short header.
         message_id: The UUID's 16 bytes in canonical order.
         created_date_ms: Milliseconds since the Unix epoch.
@@ -99,7 +105,7 @@ class AgentMessage:
 
     message_type: str
     sequence_number: int
-    payload: bytes
+    payload: bytes = field(repr=False)
     payload_type: int | None
     message_id: bytes
     created_date_ms: int
@@ -108,16 +114,19 @@ class AgentMessage:
     extension: bytes = b""
 
     @classmethod
-    def decode(cls, raw: bytes) -> AgentMessage:
-        """Read one message from exactly ``raw``.
+    def decode(cls, raw: bytes | bytearray | memoryview) -> AgentMessage:
+        """Read one message from exactly ``raw``; the message keeps no reference to it.
 
-        ``decode(raw).encode() == raw`` unless the digest was not checked: in messages without a payload and
-        in the two publication messages, which the service fills as it likes.
+        ``decode(raw).encode() == raw``, except where nothing checks what is there: the padding of the type,
+        the digest of an empty payload, and all but the fixed fields of the two publication messages. Those
+        the service fills as it likes; their payload is given as empty.
 
         Raises:
-            MalformedMessage: If the layout above does not hold, the type is empty or not ASCII, or the digest
-                is not the payload's. Nothing else is ever raised, whatever the bytes.
+            MalformedMessage: If the layout above does not hold, the type is empty or not printable ASCII, or
+                the digest is not the payload's. Nothing else is ever raised, whatever the bytes.
         """
+        # WebSocket libraries hand out their own buffers; a frozen message must not change under its reader.
+        raw = bytes(raw)
         size = len(raw)
         if size < SHORT_HEADER_BYTES + 4:
             raise MalformedMessage(f"{size} bytes are shorter than any header", offset=0)
@@ -132,26 +141,14 @@ class AgentMessage:
             id_high,
             digest,
         ) = _FIXED.unpack_from(raw)
+        message_type = _TYPE_NAMES.get(type_field) or _decode_type(type_field)
         payload_type: int | None
-        if header_length == HEADER_BYTES:
-            if size < HEADER_BYTES + 4:
-                raise MalformedMessage("ends inside the payload length", offset=HEADER_BYTES)
-            payload_type, payload_length = _TYPE_AND_LENGTH.unpack_from(raw, SHORT_HEADER_BYTES)
-            extension = b""
+        if message_type in _UNCHECKED_TYPES:
+            payload_type, extension, payload = None, b"", b""
         else:
-            payload_type, extension, payload_length = _unusual_header(raw, header_length)
-        payload = raw[header_length + 4 :]
-        if payload_length != len(payload):
-            raise MalformedMessage(
-                f"payload length says {payload_length}, {len(payload)} bytes follow", offset=header_length
-            )
-        # Specification: readers trim NUL, then white space.
-        type_text = type_field.rstrip(b"\0").strip()
-        if not type_text or not type_text.isascii():
-            raise MalformedMessage("the message type is empty or not ASCII", offset=4)
-        message_type = type_text.decode("ascii")
-        if payload and message_type not in _UNCHECKED_TYPES and hashlib.sha256(payload).digest() != digest:
-            raise MalformedMessage("the payload digest does not match", offset=80)
+            payload_type, extension, payload = _variable_part(raw, header_length)
+            if payload and hashlib.sha256(payload).digest() != digest:
+                raise MalformedMessage("the payload digest does not match", offset=80)
         return cls(
             message_type,
             sequence_number,
@@ -170,14 +167,13 @@ class AgentMessage:
         Raises:
             ValueError: If a field does not fit the layout (our bug, never the network's).
         """
-        type_field = self.message_type.encode("ascii")
-        if not type_field or len(type_field) > _TYPE_BYTES or len(self.message_id) != 16:
+        if len(self.message_id) != 16 or (self.extension and self.payload_type is None):
             raise ValueError(f"no such message can be sent: {self}")
-        middle = b"" if self.payload_type is None else _UINT32.pack(self.payload_type) + self.extension
         try:
+            middle = b"" if self.payload_type is None else _UINT32.pack(self.payload_type) + self.extension
             fixed = _FIXED.pack(
                 SHORT_HEADER_BYTES + len(middle),
-                type_field.ljust(_TYPE_BYTES),
+                _TYPE_FIELDS.get(self.message_type) or _encode_type(self.message_type),
                 self.schema_version,
                 self.created_date_ms,
                 self.sequence_number,
@@ -186,9 +182,9 @@ class AgentMessage:
                 self.message_id[:8],
                 hashlib.sha256(self.payload).digest(),
             )
+            return b"".join((fixed, middle, _UINT32.pack(len(self.payload)), self.payload))
         except struct.error as error:
             raise ValueError(f"no such message can be sent: {self}") from error
-        return b"".join((fixed, middle, _UINT32.pack(len(self.payload)), self.payload))
 
     def __str__(self) -> str:
         """A log line: what it is and how much, never what is in it."""
@@ -196,15 +192,48 @@ class AgentMessage:
         return f"{self.message_type} {self.sequence_number}{kind} [{len(self.payload)} B]"
 
 
-def _unusual_header(raw: bytes, header_length: int) -> tuple[int | None, bytes, int]:
-    """Payload type, extension and payload length of a header that is not 116 bytes long."""
-    if header_length == SHORT_HEADER_BYTES:
-        return None, b"", _UINT32.unpack_from(raw, SHORT_HEADER_BYTES)[0]
-    if not HEADER_BYTES < header_length <= len(raw) - 4:
+def _variable_part(raw: bytes, header_length: int) -> tuple[int | None, bytes, bytes]:
+    """Payload type, extension and payload: what follows the digest."""
+    payload_type: int | None
+    if header_length == HEADER_BYTES:
+        if len(raw) < HEADER_BYTES + 4:
+            raise MalformedMessage("ends inside the payload length", offset=HEADER_BYTES)
+        payload_type, payload_length = _TYPE_AND_LENGTH.unpack_from(raw, SHORT_HEADER_BYTES)
+        extension = b""
+    elif header_length == SHORT_HEADER_BYTES:
+        (payload_length,) = _UINT32.unpack_from(raw, SHORT_HEADER_BYTES)
+        payload_type, extension = None, b""
+    elif HEADER_BYTES < header_length <= len(raw) - 4:
+        (payload_type,) = _UINT32.unpack_from(raw, SHORT_HEADER_BYTES)
+        (payload_length,) = _UINT32.unpack_from(raw, header_length)
+        extension = raw[HEADER_BYTES:header_length]
+    else:
         raise MalformedMessage(f"a header length of {header_length} is impossible", offset=0)
-    (payload_type,) = _UINT32.unpack_from(raw, SHORT_HEADER_BYTES)
-    (payload_length,) = _UINT32.unpack_from(raw, header_length)
-    return payload_type, raw[HEADER_BYTES:header_length], payload_length
+    payload = raw[header_length + 4 :]
+    if payload_length != len(payload):
+        raise MalformedMessage(
+            f"payload length says {payload_length}, {len(payload)} bytes follow", offset=header_length
+        )
+    return payload_type, extension, payload
+
+
+def _decode_type(type_field: bytes) -> str:
+    """The text of a type field that is not a known type with its padding."""
+    # Specification: readers trim NUL, then white space.
+    text = type_field.strip(b"\0").strip().decode("latin-1")
+    # Printable, because message types stand in log lines.
+    if not (text and text.isascii() and text.isprintable()):
+        raise MalformedMessage("the message type is empty or not printable ASCII", offset=4)
+    return text
+
+
+def _encode_type(message_type: str) -> bytes:
+    """The type field of a type without a name here. Raises ``ValueError`` if no reader could get it back."""
+    type_field = message_type.encode("ascii")
+    is_clean = message_type.isprintable() and message_type == message_type.strip()
+    if not is_clean or not 0 < len(type_field) <= _TYPE_BYTES:
+        raise ValueError(f"no such message type can be sent: {message_type!r}")
+    return type_field.ljust(_TYPE_BYTES)
 
 
 def _payload_type_name(payload_type: int) -> str:

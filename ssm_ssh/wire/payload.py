@@ -1,24 +1,29 @@
 """JSON payloads ⇄ dataclasses: the only file of the package that sees the protocol's untyped JSON.
 
 Readers are strict about what they need and silent about what they do not know: a missing or mistyped field
-that matters is a ``MalformedMessage``, an unknown field is ignored. Layouts are those of
-docs/reference/protocol.md, sections 2.2, 3.2, 4.2, 5.2, 6.2 and 6.3.
+that matters is a ``MalformedMessage``, an unknown field is ignored. JSON is what Go, on the other side, takes
+for it: UTF-8, no ``NaN``, integers of 64 bits, null as good as absent; texts can always be written again.
+Layouts are those of docs/reference/protocol.md, sections 2.2, 3.2, 4.2, 5.2, 6.2 and 6.3.
+
+A payload may hold a token or a key, so no error shows any of it, carries it or has a cause that does.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import struct
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import Any, Final, TypeVar
+from json.encoder import encode_basestring_ascii
+from typing import Any, Final, NoReturn
 
 from ssm_ssh.errors import MalformedMessage
 
-_T = TypeVar("_T")
 _FLAG = struct.Struct(">I")
+# Specification: numbers are Go's signed 64 bits, a terminal's size has 32 without sign.
+_HIGHEST_INT64: Final = 2**63 - 1
+_HIGHEST_UINT32: Final = 2**32 - 1
 
 # Specification: the only schema of the messages that carry one.
 MESSAGE_SCHEMA_VERSION: Final = "1.0"
@@ -69,7 +74,7 @@ class OpenDataChannel:
     @classmethod
     def decode(cls, text: str) -> OpenDataChannel:
         """Read the text form. Raises ``MalformedMessage`` for anything else."""
-        fields = _json_object(text.encode("utf-8", "surrogatepass"))
+        fields = _json_object(text)
         return cls(
             request_id=_text(fields, "RequestId"),
             token=_text(fields, "TokenValue"),
@@ -105,17 +110,15 @@ class Acknowledge:
         return cls(
             message_type=_text(fields, "AcknowledgedMessageType", ""),
             message_id=_text(fields, "AcknowledgedMessageId", ""),
-            sequence_number=_number(fields, "AcknowledgedMessageSequenceNumber"),
+            sequence_number=_number(fields, "AcknowledgedMessageSequenceNumber", lowest=0),
         )
 
     def encode(self) -> bytes:
-        """The payload.
-
-        Written by a template because one is sent for every message received; the three values come from a
-        decoded header, so nothing in them needs JSON's escaping.
-        """
+        """The payload, written by a template because one is sent for every message received."""
+        message_type = encode_basestring_ascii(self.message_type)
+        message_id = encode_basestring_ascii(self.message_id)
         return (
-            f'{{"AcknowledgedMessageType":"{self.message_type}","AcknowledgedMessageId":"{self.message_id}",'
+            f'{{"AcknowledgedMessageType":{message_type},"AcknowledgedMessageId":{message_id},'
             f'"AcknowledgedMessageSequenceNumber":{self.sequence_number},"IsSequentialMessage":true}}'
         ).encode("ascii")
 
@@ -134,7 +137,7 @@ class SessionTypeParameters:
 
     Attributes:
         session_type: A ``SessionType`` or a text this version does not know.
-        properties: The document's properties with scalar values as text; empty for shells.
+        properties: The document's texts, integers and booleans, all as JSON's text; empty for shells.
     """
 
     session_type: str
@@ -147,7 +150,11 @@ class SessionTypeParameters:
         scalars = properties.items() if isinstance(properties, dict) else ()
         return cls(
             session_type=_text(action.parameters, "SessionType"),
-            properties={key: str(value) for key, value in scalars if isinstance(value, str | int)},
+            properties={
+                key: value if isinstance(value, str) else _dump(value)
+                for key, value in scalars
+                if isinstance(value, str | int)
+            },
         )
 
 
@@ -219,10 +226,14 @@ class HandshakeResponse:
         errors = fields.get("Errors")
         if not isinstance(actions, list):
             raise MalformedMessage("ProcessedClientActions is no list")
+        if errors is None:
+            errors = []
+        if not isinstance(errors, list) or not all(isinstance(error, str) for error in errors):
+            raise MalformedMessage("Errors is no list of texts")
         return cls(
             client_version=_text(fields, "ClientVersion", ""),
             actions=tuple(_processed_action(action) for action in actions),
-            errors=tuple(str(error) for error in errors) if isinstance(errors, list) else (),
+            errors=tuple(errors),
         )
 
     def encode(self) -> bytes:
@@ -294,7 +305,7 @@ class EncryptionChallenge:
         text = _text(_json_object(payload), "Challenge")
         try:
             return cls(base64.b64decode(text, validate=True))
-        except (binascii.Error, ValueError) as error:
+        except ValueError as error:
             raise MalformedMessage("Challenge is no base64") from error
 
     def encode(self) -> bytes:
@@ -354,7 +365,10 @@ class TerminalSize:
     def decode(cls, payload: bytes) -> TerminalSize:
         """Read the payload. Raises ``MalformedMessage`` for anything else."""
         fields = _json_object(payload)
-        return cls(columns=_number(fields, "cols"), rows=_number(fields, "rows"))
+        return cls(
+            columns=_number(fields, "cols", lowest=0, highest=_HIGHEST_UINT32),
+            rows=_number(fields, "rows", lowest=0, highest=_HIGHEST_UINT32),
+        )
 
     def encode(self, *, padded_to: int = 0) -> bytes:
         """The payload, padded at its end with spaces to ``padded_to`` bytes where that is more."""
@@ -388,38 +402,66 @@ def decode_flag(payload: bytes) -> int:
 
 
 def encode_flag(flag: int) -> bytes:
-    """The payload of a ``PayloadType.FLAG`` message."""
-    return _FLAG.pack(flag)
-
-
-def _dump(fields: dict[str, Any]) -> str:
-    return json.dumps(fields, separators=(",", ":"))
-
-
-def _json_object(payload: bytes) -> dict[str, Any]:
+    """The payload of a ``PayloadType.FLAG`` message. Raises ``ValueError`` if it does not fit 4 bytes."""
     try:
-        fields = json.loads(payload)
-    except (ValueError, RecursionError) as error:
-        # The payload itself stays out of the message: it may hold a token.
-        raise MalformedMessage("the payload is no JSON") from error
+        return _FLAG.pack(flag)
+    except struct.error as error:
+        raise ValueError(f"no such flag can be sent: {flag}") from error
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+# Made once: the shortcuts json.loads and json.dumps make a new one for every call with options.
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+
+
+def _dump(value: object) -> str:
+    return _ENCODER.encode(value)
+
+
+def _json_object(payload: bytes | str) -> dict[str, Any]:
+    fields: object
+    try:
+        # Both ways, because a str may hold half a surrogate pair, too.
+        text = str(payload.encode("utf-8") if isinstance(payload, str) else payload, "utf-8")
+        fields = _DECODER.decode(text)
+        if "\\ud" in text or "\\uD" in text:
+            # An escaped half of a surrogate pair gives a text that nothing can write; pairs are fine.
+            json.dumps(fields, ensure_ascii=False).encode("utf-8")
+    except (ValueError, RecursionError):
+        fields = None
+    # Outside the except: the decoder's error holds the whole payload, also as a mere context.
     if not isinstance(fields, dict):
         raise MalformedMessage("the payload is no JSON object")
     return fields
 
 
 def _text(fields: dict[str, Any], name: str, default: str | None = None) -> str:
-    return _field(fields, name, str, default)
-
-
-def _number(fields: dict[str, Any], name: str, default: int | None = None) -> int:
-    return _field(fields, name, int, default)
-
-
-def _field(fields: dict[str, Any], name: str, kind: type[_T], default: _T | None) -> _T:
-    """The field ``name``; JSON's null counts as absent, as Go's zero values do on the other side."""
     value = fields.get(name)
     if value is None:
         value = default
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise MalformedMessage(f"{name} is missing or not of type {kind.__name__}")
+    if not isinstance(value, str):
+        raise MalformedMessage(f"{name} is missing or no text")
+    return value
+
+
+def _number(
+    fields: dict[str, Any],
+    name: str,
+    default: int | None = None,
+    *,
+    lowest: int = -_HIGHEST_INT64 - 1,
+    highest: int = _HIGHEST_INT64,
+) -> int:
+    value = fields.get(name)
+    if value is None:
+        value = default
+    # JSON's true is an int to Python.
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise MalformedMessage(f"{name} is missing or no integer")
+    if not lowest <= value <= highest:
+        raise MalformedMessage(f"{name} is out of range")
     return value

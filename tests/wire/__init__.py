@@ -1,0 +1,3 @@
+"""Tests of the wire floor: each module covered wholly by its own file."""
+
+from __future__ import annotations
