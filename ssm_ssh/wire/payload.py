@@ -303,10 +303,15 @@ class EncryptionChallenge:
     def decode(cls, payload: bytes) -> EncryptionChallenge:
         """Read the payload. Raises ``MalformedMessage`` for anything else."""
         text = _text(_json_object(payload), "Challenge")
+        challenge: bytes | None
         try:
-            return cls(base64.b64decode(text, validate=True))
-        except ValueError as error:
-            raise MalformedMessage("Challenge is no base64") from error
+            challenge = base64.b64decode(text, validate=True)
+        except ValueError:
+            challenge = None
+        # Outside the except, as in _json_object: the decoder's error may hold the text.
+        if challenge is None:
+            raise MalformedMessage("Challenge is no base64")
+        return cls(challenge)
 
     def encode(self) -> bytes:
         """The payload."""
