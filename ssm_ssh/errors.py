@@ -250,14 +250,15 @@ class UntrustedStreamUrl(RemoteProtocolError):
     """A stream URL that is not the service's: neither token nor signature may go there.
 
     Attributes:
-        url: The URL without its query, which may hold a signature.
+        url: The URL with ``…`` for its query, which may hold a signature.
         reason: What is wrong with it.
     """
 
     hint = "if this endpoint is yours, name it with --stream-endpoint or AWS_ENDPOINT_URL_SSMMESSAGES"
 
     def __init__(self, url: str, reason: str) -> None:
-        url = url.partition("?")[0]
+        place, mark, _ = url.partition("?")
+        url = place + mark + "…" * len(mark)
         super().__init__(url, reason)
         self.url = url
         self.reason = reason
@@ -350,7 +351,7 @@ class SessionTimeout(SsmSshError, TimeoutError):
     """A step took too long.
 
     Attributes:
-        step: What was waited for, as a noun: ``the handshake``.
+        step: What was being done, such as ``waiting for the agent``.
         seconds: How long.
     """
 
@@ -358,7 +359,7 @@ class SessionTimeout(SsmSshError, TimeoutError):
     hint = "check that the node and its agent are well and the network between is not cut, then try again"
 
     def __init__(self, step: str, seconds: float, *, hint: str | None = None) -> None:
-        super().__init__(errno.ETIMEDOUT, f"waited {seconds:g} s for {step} in vain", hint=hint)
+        super().__init__(errno.ETIMEDOUT, f"{step}: nothing for {seconds:g} seconds", hint=hint)
         self.step = step
         self.seconds = seconds
 

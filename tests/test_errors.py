@@ -54,7 +54,7 @@ ARGUMENTS: Final[dict[type[SsmSshError], tuple[tuple[Any, ...], dict[str, Any]]]
     DataChannelRefused: ((FOREIGN,), {"status": 403, "hint": "ask"}),
     DataChannelLost: ((FOREIGN,), {"close_code": 1000}),
     SessionLost: ((FOREIGN,), {}),
-    SessionTimeout: (("the\nhandshake", 15.0), {"hint": "ask"}),
+    SessionTimeout: (("waiting for\nthe agent", 15.0), {"hint": "ask"}),
     StreamReset: ((FOREIGN,), {}),
     DestinationRefused: ((FOREIGN,), {}),
 }
@@ -204,7 +204,7 @@ def test_the_exit_status_is_the_tables(kind: type[SsmSshError]) -> None:
         (DataChannelRefused("HTTP 403"), "the data channel was refused: HTTP 403"),
         (DataChannelLost("Bye", close_code=1000), "the data channel was lost: Bye"),
         (SessionLost(FOREIGN), FOREIGN_LINE),
-        (SessionTimeout("the handshake", 0.5), "waited 0.5 s for the handshake in vain"),
+        (SessionTimeout("waiting for the agent", 0.5), "waiting for the agent: nothing for 0.5 seconds"),
         (StreamReset("the node reset it"), "the node reset it"),
     ],
 )
@@ -223,5 +223,5 @@ def test_a_hint_at_the_raise_is_the_instances_alone() -> None:
 def test_a_refused_urls_query_is_not_kept() -> None:
     """A stream URL may carry a signature in its query; no error hands that on."""
     error = UntrustedStreamUrl("wss://evil.example/v1?X-Amz-Security-Token=secret", "foreign host")
-    assert str(error) == "refused the stream URL 'wss://evil.example/v1': foreign host"
+    assert str(error) == "refused the stream URL 'wss://evil.example/v1?…': foreign host"
     assert "secret" not in "".join([*traceback.format_exception(error), repr(error), repr(vars(error))])
