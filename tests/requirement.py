@@ -70,6 +70,16 @@ def without_privileges(command: Sequence[str]) -> list[str]:
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
         return list(command)
     setpriv = need_program("setpriv")
+    # Nobody may not write coverage data here, and would say so on stderr.
+    unmeasured = ["env", "--unset=COVERAGE_PROCESS_CONFIG", "--unset=COVERAGE_PROCESS_START"]
     read_only = ["--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"]
     identity = ["--reuid=65534", "--regid=65534", "--clear-groups"]
-    return [setpriv, *identity, *read_only, "--bounding-set=-all,+dac_read_search", "--", *command]
+    return [
+        setpriv,
+        *identity,
+        *read_only,
+        "--bounding-set=-all,+dac_read_search",
+        "--",
+        *unmeasured,
+        *command,
+    ]
