@@ -33,8 +33,8 @@ def test_ssh_leaves_other_hosts_alone(host: str) -> None:
     assert "proxycommand" not in ssh_settings(host)
 
 
-def test_ssh_sends_no_keep_alives_of_its_own() -> None:
-    """Keep-alives would defeat the account's idle limit; the proxy notices a dead peer without them."""
+def test_ssh_sends_nothing_on_an_idle_session() -> None:
+    """Messages on an idle session would defeat the account's idle limit; the proxy notices a dead peer without them."""
     assert ssh_settings("i-0123456789abcdef0")["serveraliveinterval"] == "0"
 
 
