@@ -34,7 +34,7 @@ def test_ssh_leaves_other_hosts_alone(host: str) -> None:
 
 
 def test_ssh_sends_nothing_on_an_idle_session() -> None:
-    """Messages on an idle session would defeat the account's idle limit; the proxy notices a dead peer without them."""
+    """Such messages would defeat the account's idle limit; the proxy notices a dead peer without them."""
     assert ssh_settings("i-0123456789abcdef0")["serveraliveinterval"] == "0"
 
 
