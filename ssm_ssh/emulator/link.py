@@ -93,3 +93,48 @@ class Agent(Protocol):
 
     async def run_session(self, order: SessionOrder, dial: Dial) -> TaskComplete:
         """Carry one session from order to end. Cancelling it is the control channel's channel_closed."""
+
+
+class EmulatedNode(Protocol):
+    """A node as the service sees it: what it is, its agent, and its door for pushed keys."""
+
+    @property
+    def name(self) -> str:
+        """The value of the tag ``Name``."""
+
+    @property
+    def node_id(self) -> str:
+        """``i-…`` or ``mi-…``."""
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """All tags, ``Name`` included or not."""
+
+    @property
+    def platform(self) -> str:
+        """``Linux``, ``Windows`` or ``MacOS``."""
+
+    @property
+    def agent_version(self) -> str:
+        """Four numbers with dots between."""
+
+    @property
+    def is_online(self) -> bool:
+        """Whether the agent is connected to the service."""
+
+    @property
+    def agent(self) -> Agent:
+        """What runs the sessions."""
+
+    async def start(self) -> None:
+        """Come up; nothing else may be called before."""
+
+    async def stop(self) -> None:
+        """Go down. Called once, after every session has ended."""
+
+    def authorize_key(self, os_user: str, public_key: str, *, seconds: float = 60.0) -> None:
+        """Let ``public_key`` log in as ``os_user`` for ``seconds`` from now; never waits.
+
+        Raises:
+            ValueError: If the user or the key cannot be used.
+        """

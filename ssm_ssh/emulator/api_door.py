@@ -1,0 +1,103 @@
+"""The API's door: finds the room, checks the signature, counts, throttles, and words refusals."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections import Counter, deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from ssm_ssh.emulator.api_error import ApiError, throttled
+from ssm_ssh.emulator.api_room import Call
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ssm_ssh.emulator.api_room import Room
+    from ssm_ssh.emulator.fault import FaultSwitch
+    from ssm_ssh.emulator.guard import Guard
+
+# Ours: how many past calls can be asked for.
+_CALLS_KEPT: Final = 10_000
+LARGEST_BODY_BYTES: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """One call, for those who ask afterwards.
+
+    Attributes:
+        code: AWS's error code, or empty after success.
+    """
+
+    operation: str
+    user_agent: str
+    request_id: str
+    code: str = ""
+
+
+class ApiDoor:
+    """Takes every ``POST /``.
+
+    Attributes:
+        counts: Calls by operation, refused ones included.
+        calls: The latest calls, oldest first.
+    """
+
+    def __init__(self, rooms: Sequence[Room], guard: Guard, faults: FaultSwitch) -> None:
+        self._rooms = rooms
+        self._guard = guard
+        self._faults = faults
+        self._recent: dict[str, deque[float]] = {}
+        self.counts: Counter[str] = Counter()
+        self.calls: deque[CallRecord] = deque(maxlen=_CALLS_KEPT)
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """Answer one call."""
+        self._guard.check_host(request)
+        body = await request.read()
+        request_id = str(uuid.uuid4())
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        for room in self._rooms:
+            operation = room.operation(headers, body)
+            if operation is not None:
+                return await self._answer_in(room, operation, request, body, request_id)
+        return web.Response(status=404, text="UnknownOperationException\n")
+
+    async def _answer_in(
+        self, room: Room, operation: str, request: web.Request, body: bytes, request_id: str
+    ) -> web.Response:
+        await asyncio.sleep(self._faults.now.api_delay_seconds)
+        user_agent = request.headers.get("User-Agent", "")
+        code = ""
+        try:
+            self._guard.check_signature(request, body, room.signing_name)
+            self._throttle(operation)
+            call = Call(
+                operation, room.parameters(body), request_id, request.host, request.secure, user_agent
+            )
+            return room.answer(call)
+        except ApiError as error:
+            code = error.code
+            return room.refusal(error, request_id)
+        finally:
+            self.counts[operation] += 1
+            self.calls.append(CallRecord(operation, user_agent, request_id, code))
+
+    def _throttle(self, operation: str) -> None:
+        """Count the calls of the last second, allowed ones only."""
+        limits = self._faults.now.throttle_per_second
+        limit = limits.get(operation, limits.get("*"))
+        if limit is None:
+            return
+        now = time.monotonic()
+        recent = self._recent.setdefault(operation, deque())
+        while recent and recent[0] <= now - 1.0:
+            recent.popleft()
+        if len(recent) >= limit:
+            raise throttled()
+        recent.append(now)
