@@ -66,6 +66,7 @@ class Faults:
         throttle_per_second: Calls of each operation allowed in a second, by operation name or ``*``.
         denied_actions: IAM actions that are denied, such as ``ssm:StartSession``.
         has_expired_credentials: Every signed request is answered with ExpiredTokenException.
+        touches_messages: Whether relayed messages need more than to be passed on.
         publication_storm_seconds: Pause and start of publication are sent in turn, this often, to both sides.
     """
 
@@ -92,17 +93,20 @@ class Faults:
     has_expired_credentials: bool = False
     publication_storm_seconds: float | None = None
 
-    @property
-    def touches_messages(self) -> bool:
-        """Whether relayed messages need more than to be passed on."""
-        return bool(
-            self.loss
-            or self.duplication
-            or self.reordering
-            or self.delay_seconds
-            or self.bandwidth_bytes_per_second
-            or self.script
+    # Worked out once, because it is asked for every message.
+    touches_messages: bool = field(init=False, default=False)
+
+    def __post_init__(self) -> None:
+        """Work out ``touches_messages``."""
+        impairments = (
+            self.loss,
+            self.duplication,
+            self.reordering,
+            self.delay_seconds,
+            self.bandwidth_bytes_per_second,
+            self.script,
         )
+        object.__setattr__(self, "touches_messages", any(impairments))
 
 
 class FaultSwitch:

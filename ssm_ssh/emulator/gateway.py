@@ -51,7 +51,7 @@ class MessageGateway:
         except ClientGone:
             pass
         finally:
-            session.detach(client)
+            session.relay.detach(client)
             client.cut_if_open()
         return response
 
@@ -76,7 +76,7 @@ class MessageGateway:
             await client.close(_POLICY_VIOLATION, b"OpenDataChannel was refused")
             return False
         garbage = self._account.faults.now.garbage
-        session.attach(client)
+        session.relay.attach(client)
         if garbage is not None:
             await client.send(garbage)
         return True
@@ -97,7 +97,7 @@ class MessageGateway:
                 if self._is_oversized(message.data):
                     await self._treat_oversized(session, client)
                 else:
-                    await session.from_client(client, message.data)
+                    await session.relay.from_client(client, message.data)
             elif message.type in _ENDS:
                 return
             elif message.type is WSMsgType.PING:

@@ -50,12 +50,17 @@ class ImpairedLine:
         self._is_delivering = False
         self._counts = counts
 
+    @property
+    def is_clear(self) -> bool:
+        """Whether a message may be handed over directly: no fault touches it and none is ahead of it."""
+        return not (self._held or self._is_delivering or self._faults.now.touches_messages)
+
     async def carry(self, message: bytes) -> None:
         """Take one message; returns when the next may come."""
-        faults = self._faults.now
-        if not faults.touches_messages and not self._held and not self._is_delivering:
+        if self.is_clear:
             await self._deliver(message)
             return
+        faults = self._faults.now
         replacements: Sequence[bytes] = (message,)
         if faults.script is not None:
             replacements = faults.script(self._direction, message)

@@ -30,6 +30,11 @@ class MessageQueue:
     def __len__(self) -> int:
         return len(self._messages)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether ``put`` would not wait."""
+        return len(self._messages) < self._capacity and not self._is_closed
+
     async def put(self, message: str | bytes) -> None:
         """Append ``message``; waits while the queue is full.
 

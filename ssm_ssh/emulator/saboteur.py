@@ -27,4 +27,4 @@ async def storm_publication(faults: FaultSwitch, sessions: SessionTable) -> None
         while await faults.wait_for_change(faults.now.publication_storm_seconds):
             pass
         for session in sessions.live:
-            await session.publish(message_type)
+            await session.relay.publish(message_type)

@@ -117,7 +117,7 @@ class SessionTable:
         """Cut every live session's connections abruptly, and return how many sessions that were."""
         sessions = self.live
         for session in sessions:
-            session.cut(side)
+            session.relay.cut(side)
         return len(sessions)
 
     def cancel(self) -> None:
