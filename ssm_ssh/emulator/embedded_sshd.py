@@ -41,6 +41,12 @@ class EmbeddedSshd:
         self._acceptor: asyncssh.SSHAcceptor | None = None
         self._connections: set[asyncssh.SSHServerConnection] = set()
 
+    @property
+    def host_keys(self) -> list[str]:
+        """Its public host keys, each as in a known_hosts line: type and base64, once it was started."""
+        lines = [key.export_public_key().decode("ascii") for key in self._host_keys]
+        return [" ".join(line.split()[:2]) for line in lines]
+
     async def start(self) -> None:
         """Listen, with the host keys of the last start if there was one."""
         self._host_keys = self._host_keys or [asyncssh.generate_private_key(kind) for kind in _HOST_KEY_TYPES]

@@ -73,6 +73,10 @@ class SshServer(Protocol):
 
     port: int
 
+    @property
+    def host_keys(self) -> list[str]:
+        """Its public host keys, each as in a known_hosts line: type and base64, once it was started."""
+
     async def start(self) -> None:
         """Listen on loopback and set ``port``."""
 
@@ -147,6 +151,12 @@ class Node:
         """Where the node's SSH server really listens on 127.0.0.1."""
         assert self._server is not None, "the node is not started"
         return self._server.port
+
+    @property
+    def host_keys(self) -> list[str]:
+        """Its public host keys, each as in a known_hosts line: type and base64."""
+        assert self._server is not None, "the node is not started"
+        return self._server.host_keys
 
     @property
     def is_separate(self) -> bool:

@@ -60,6 +60,14 @@ class OpenSshd:
         self._inner_etc = Path("/etc/ssh") if world else self._etc
         self._lifeline = Lifeline(directory, self.log)
 
+    @property
+    def host_keys(self) -> list[str]:
+        """Its public host keys, each as in a known_hosts line: type and base64, once it was started."""
+        lines = [
+            self._etc.joinpath(f"ssh_host_{kind}_key.pub").read_text("ascii") for kind in _HOST_KEY_TYPES
+        ]
+        return [" ".join(line.split()[:2]) for line in lines]
+
     async def start(self) -> None:
         """Make host keys unless there are some, start, and return when connections are answered.
 

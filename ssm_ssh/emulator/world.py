@@ -51,7 +51,7 @@ def can_separate_worlds() -> bool:
     """Whether this process may give each node a world of its own. Asks the system, once."""
     if sys.platform != "linux" or os.geteuid() != 0 or not shutil.which("unshare"):
         return False
-    trial = subprocess.run([*_UNSHARE, "true"], check=False, capture_output=True)  # noqa: S603 -- fixed words
+    trial = subprocess.run([*_UNSHARE, "true"], check=False, capture_output=True)
     return trial.returncode == 0
 
 
