@@ -46,7 +46,7 @@ class AdminDoor:
         """Set the faults that the JSON body names."""
         self._guard.check_host(request)
         changes = await request.json()
-        known = {field.name for field in fields(Faults)} - _CLOSED_TO_HTTP
+        known = {field.name for field in fields(Faults) if field.init} - _CLOSED_TO_HTTP
         if not isinstance(changes, dict) or set(changes) - known:
             raise web.HTTPBadRequest(text=f"faults are {', '.join(sorted(known))}")
         self._emulator.faults.change(

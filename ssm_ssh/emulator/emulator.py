@@ -117,7 +117,7 @@ class Emulator:
             await self._stack.__aexit__(kind, error, traceback)
         except BaseExceptionGroup as group:
             # What the caller raised reaches the caller as it was; only what failed in here is news.
-            news = [failure for failure in group.exceptions if failure is not error]
+            news = [failure for failure in _leaves(group) if failure is not error]
             if len(news) == 1:
                 raise news[0] from None
             if news:
@@ -215,3 +215,12 @@ class Emulator:
         for task in background:
             task.cancel()
         self.sessions.cancel()
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """The exceptions in a group and in the groups within."""
+    return [
+        leaf
+        for error in group.exceptions
+        for leaf in (_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
+    ]
