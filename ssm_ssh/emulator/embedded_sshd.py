@@ -59,7 +59,8 @@ class EmbeddedSshd:
             sftp_factory=_HomeSftp,
             allow_scp=True,
             encoding=None,
-            # The tunnel's ends are loopback; a name look-up could only be slow.
+            # Echo and editing are the terminal's affair.
+            line_editor=False,
             agent_forwarding=False,
         )
         self.port = self._acceptor.get_port()
@@ -120,7 +121,11 @@ class _Gate(asyncssh.SSHServer):
 
 
 class _HomeSftp(asyncssh.SFTPServer):
-    """Relative paths begin at home."""
+    """Relative paths begin at home, and the end is told with a status, which scp insists on."""
+
+    def exit(self) -> None:
+        if self.channel.get_subsystem() == "sftp":
+            self.channel.exit(0)
 
     def map_path(self, path: bytes) -> bytes:
         return os.path.join(os.fsencode(_account().pw_dir), path)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-# $1 is the directory, the rest the program. A file named "keep" in the directory saves it: a reboot.
+# $1 is the directory, the rest the program. A file named "keep" in the directory saves it.
 _WATCHED: Final = """
 directory=$1; shift
 exec 3<&0
@@ -55,13 +55,13 @@ class Lifeline:
         return self._process is not None and self._process.returncode is None
 
     async def start(self, argv: Sequence[str], *, reads_pipe: bool = False) -> None:
-        """Start the program.
+        """Start the program; its directory is kept until ``settle`` is called.
 
         Args:
             argv: The program and its arguments.
             reads_pipe: The program ends by itself when its standard input does.
         """
-        self._keep_marker.unlink(missing_ok=True)
+        self._keep_marker.touch()
         script = _WATCHING if reads_pipe else _WATCHED
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
@@ -77,6 +77,10 @@ class Lifeline:
                 # Ctrl-C in our terminal is ours to handle; the shell must live to tidy up.
                 start_new_session=True,
             )
+
+    def settle(self) -> None:
+        """The program is up: from now on its directory goes when it goes."""
+        self._keep_marker.unlink()
 
     async def stop(self, *, keep_directory: bool = False) -> None:
         """End the program and wait for it. Twice is fine."""

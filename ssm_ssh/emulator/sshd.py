@@ -84,6 +84,7 @@ class OpenSshd:
             self._write_configuration()
             await self._launch()
             if await self._is_answering():
+                self._lifeline.settle()
                 return
             await self._lifeline.stop(keep_directory=True)
         log = self.log.read_text(encoding="utf-8", errors="replace")

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
 
+    from _typeshed import FileDescriptorLike
+
 T = TypeVar("T")
 
 
@@ -27,14 +29,14 @@ class _JumpingSelector(selectors.BaseSelector):
         return self._real.select(0)
 
     def register(
-        self, fileobj: selectors._HasFileno | int, events: int, data: object = None
+        self, fileobj: FileDescriptorLike, events: int, data: object = None
     ) -> selectors.SelectorKey:
         return self._real.register(fileobj, events, data)
 
-    def unregister(self, fileobj: selectors._HasFileno | int) -> selectors.SelectorKey:
+    def unregister(self, fileobj: FileDescriptorLike) -> selectors.SelectorKey:
         return self._real.unregister(fileobj)
 
-    def get_map(self) -> Mapping[selectors._HasFileno | int, selectors.SelectorKey]:
+    def get_map(self) -> Mapping[FileDescriptorLike, selectors.SelectorKey]:
         return self._real.get_map()
 
     def close(self) -> None:
