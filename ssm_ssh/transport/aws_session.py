@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import botocore
 from botocore.exceptions import UnknownCredentialError
 from botocore.session import Session
 from botocore.utils import JSONFileCache
@@ -56,6 +57,7 @@ def open_session(
     session = Session(session_vars=_SESSION_VARIABLES, profile=profile)
     session.user_agent_name = "ssm-ssh"
     session.user_agent_version = __version__
+    session.user_agent_extra = f"Botocore/{botocore.__version__}"
     if region is not None:
         session.set_config_variable("region", region)
     profiles = session.full_config.get("profiles", {})

@@ -69,9 +69,11 @@ def _diagnosis(host: str, failure: BaseException, *, is_proxy: bool) -> tuple[st
 def _tls_diagnosis(host: str, chain: list[BaseException]) -> tuple[str, str] | None:
     for error in chain:
         if isinstance(error, ssl.SSLCertVerificationError):
-            return f"the certificate of {host} is not trusted: {error.verify_message}", _CERTIFICATE_HINT
+            words = getattr(error, "verify_message", error)
+            return f"the certificate of {host} is not trusted: {words}", _CERTIFICATE_HINT
         if isinstance(error, ssl.SSLError):
-            return f"no TLS with {host}: {error.reason or error}", _TLS_HINT
+            # Only OpenSSL's own errors have a reason, and not all of them.
+            return f"no TLS with {host}: {getattr(error, 'reason', None) or error}", _TLS_HINT
     return None
 
 

@@ -1,0 +1,3 @@
+"""Tests of the transport floor, against real servers on loopback."""
+
+from __future__ import annotations
