@@ -6,6 +6,7 @@ It is apart from the WebSocket because most of it can be done ahead, while AWS s
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -70,7 +71,7 @@ class Connection:
 
     def drop(self) -> None:
         """Close at once what was not needed; twice is fine."""
-        self._transport.abort()
+        abort(self._transport)
 
 
 async def open_connection(
@@ -97,6 +98,14 @@ async def open_connection(
         raise unreachable(OPERATION, address.host, error, is_proxy=True) from error.__cause__
     except (OSError, ProxyRefusal) as error:
         raise unreachable(OPERATION, address.host, error) from error
+
+
+def abort(transport: asyncio.Transport) -> None:
+    """Close a transport at once, whatever became of it; twice is fine."""
+    # Python 3.11's transports forget their loop when they have flushed and closed, and then miss it here.
+    # Test: test_closing_while_the_peer_does_not_read.
+    with contextlib.suppress(AttributeError):
+        transport.abort()
 
 
 class _ProxyUnreachable(Exception):
@@ -203,7 +212,7 @@ async def _connect_through(
             assert inner is not None
             transport = inner
     except BaseException:
-        transport.abort()
+        abort(transport)
         raise
     return Connection(transport, waiting, address)
 

@@ -18,7 +18,7 @@ from websockets.protocol import State
 from websockets.uri import WebSocketURI
 
 from ssm_ssh.errors import DataChannelLost, DataChannelRefused
-from ssm_ssh.transport.connection import OPEN_TIMEOUT_SECONDS, open_connection
+from ssm_ssh.transport.connection import OPEN_TIMEOUT_SECONDS, abort, open_connection
 from ssm_ssh.transport.refusal import bare_code
 
 if TYPE_CHECKING:
@@ -157,22 +157,20 @@ async def _upgrade(
         wire.ask_for_upgrade(headers)
         async with asyncio.timeout_at(deadline):
             await wire.answered.wait()
-        if wire.is_upgraded:
-            return wire
-        failure = wire.machine.handshake_exc
-        wire.transport.abort()
     except TimeoutError as error:
-        wire.transport.abort()
         raise DataChannelRefused("the upgrade was not answered in time", hint=_SILENCE_HINT) from error
-    except BaseException:
-        wire.transport.abort()
-        raise
-    if failure is None:
+    finally:
+        if not wire.is_upgraded:
+            abort(wire.transport)
+    if wire.is_upgraded:
+        return wire
+    if not wire.has_heard:
         return None
+    failure = wire.machine.handshake_exc
     raise _refused(failure) from failure
 
 
-def _refused(failure: Exception) -> DataChannelRefused:
+def _refused(failure: Exception | None) -> DataChannelRefused:
     if not isinstance(failure, InvalidStatus):
         return DataChannelRefused(f"the answer is no upgrade: {failure}", hint=_SILENCE_HINT)
     # The body stays unread: a signature error quotes the signed request, security token included.
@@ -198,6 +196,7 @@ class _Wire(asyncio.Protocol):
         self.machine = ClientProtocol(uri, max_size=MAX_MESSAGE_BYTES, logger=_SILENT)
         self.messages: list[str | bytes] = []
         self.frames_heard = 0
+        self.has_heard = False
         self.is_upgraded = False
         self.answered = asyncio.Event()
         self.arrived = asyncio.Event()
@@ -256,7 +255,7 @@ class _Wire(asyncio.Protocol):
         except TimeoutError:
             pass
         finally:
-            self.transport.abort()
+            abort(self.transport)
         await self._ended.wait()
 
     # --- what the transport calls ------------------------------------------------------------------------
@@ -264,6 +263,7 @@ class _Wire(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._loss is not None:
             return
+        self.has_heard = True
         machine = self.machine
         machine.receive_data(data)
         for event in machine.events_received():

@@ -37,6 +37,35 @@ def run(scenario: Coroutine[object, object, _T]) -> _T:
     return asyncio.run(watched(), debug=True)
 
 
+async def until(is_so: Callable[[], object]) -> None:
+    """Let the loop run until something is so; the test's own time limit is the limit."""
+    while not is_so():  # noqa: ASYNC110 -- what is waited for has no event
+        await asyncio.sleep(0)
+
+
+@contextlib.asynccontextmanager
+async def raw_server(
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[int]:
+    """A server that speaks as ``serve`` likes, its port, and the end of everything it began."""
+    busy: set[asyncio.Task[None] | None] = set()
+
+    async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        busy.add(asyncio.current_task())
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            await serve(reader, writer)
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+    server = await asyncio.start_server(served, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        await asyncio.gather(*(task for task in busy if task is not None))
+
+
 @dataclass
 class Answer:
     """One scripted HTTP answer; ``body`` may be a JSON value or raw text."""

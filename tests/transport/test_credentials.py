@@ -68,12 +68,13 @@ def test_a_credential_process(without_keys: Path) -> None:
     """A program's keys are used, its failure is told in its words."""
     script = without_keys / "keys.py"
     script.write_text(
-        'print(\'{"Version":1,"AccessKeyId":"PROC","SecretAccessKey":"x",'
-        '"SessionToken":"t","Expiration":"2999-01-01T00:00:00Z"}\')'
+        "import sys\n"
+        "if sys.argv[1:]: sys.exit('vault is locked')\n"
+        'print(\'{"Version": 1, "AccessKeyId": "PROC", "SecretAccessKey": "x"}\')'
     )
     (without_keys / ".aws" / "config").write_text(
         f"[profile good]\ncredential_process = {sys.executable} {script}\n"
-        f"[profile bad]\ncredential_process = {sys.executable} -c 'import sys; sys.exit(\"vault is locked\")'\n"
+        f"[profile bad]\ncredential_process = {sys.executable} {script} locked\n"
     )
     assert credentials("good").current("X").access_key == "PROC"
     with pytest.raises(CredentialsMissing, match="vault is locked"):
