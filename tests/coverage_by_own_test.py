@@ -36,7 +36,8 @@ def complaint(repository: Path, module: Path, test: Path) -> str:
         # COVERAGE_FILE keeps these figures apart from those of the whole run.
         environment = os.environ | {"COVERAGE_FILE": str(Path(folder, "data"))}
         include = f"--include={module.as_posix()}"
-        pytest = ["-m", "pytest", "-q", "-p", "no:cacheprovider", str(test)]
+        # The emulator's plugin is installed with the package and of no use to these floors.
+        pytest = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:ssm_ssh_emulator", str(test)]
         for arguments in (
             ["run", include, "--branch", *pytest],
             ["combine", "--quiet"],
