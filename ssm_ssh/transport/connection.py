@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote, urlsplit
 
 from websockets.exceptions import InvalidProxy
 from websockets.http11 import Response
@@ -227,6 +228,10 @@ def _parse_proxy(url: str) -> Proxy:
         ) from None
     if proxy.scheme not in {"http", "https"}:
         raise InvalidOption(f"a proxy of kind {proxy.scheme} cannot be used", hint="use an HTTP proxy")
+    # websockets decodes the login only since 17; botocore always did.
+    written = urlsplit(url)
+    login = (None if part is None else unquote(part) for part in (written.username, written.password))
+    proxy.username, proxy.password = login
     return proxy
 
 

@@ -197,5 +197,5 @@ def _backoff() -> ExponentialBackoff:
         detector = ThrottlingErrorDetector(RetryEventAdapter())
         return ExponentialBackoff(max_backoff=_LONGEST_BACKOFF_SECONDS, throttling_detector=detector)
     except TypeError:
-        # Botocore before 1.43 backs off alike for every reason.
+        # Older botocore backs off alike for every reason.
         return ExponentialBackoff(max_backoff=_LONGEST_BACKOFF_SECONDS)

@@ -21,7 +21,7 @@ from ssm_ssh.errors import (
 )
 from ssm_ssh.transport.control_plane import ControlPlane, StartedSession
 from ssm_ssh.transport.stream_url import address_of_host
-from tests.transport.peers import Answer, Service, run
+from tests.transport.peers import Answer, Service, raw_server, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -229,6 +229,28 @@ def test_stream_addresses_are_checked() -> None:
         plane.stream_address(foreign)
     moved = ControlPlane.connect(stream_endpoint="https://gateway.example:8443")
     assert moved.stream_address(started).netloc == "gateway.example:8443"
+
+
+def test_a_foreign_stream_url_is_refused_before_a_byte_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is named by a wrong answer is not even connected to."""
+    service, visits = Service(), list[object]()
+
+    async def count(_reader: object, writer: asyncio.StreamWriter) -> None:
+        visits.append(writer)
+
+    async def scenario() -> None:
+        async with service.serving(), raw_server(count) as port:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://localhost:{service.port}")
+            url = f"wss://127.0.0.1:{port}/v1/data-channel/{SESSION}?role=publish_subscribe"
+            service.answers = [Answer(STARTED | {"StreamUrl": url})]
+            plane = ControlPlane.connect()
+            started = await asyncio.to_thread(plane.start_session, target="i-0")
+            with pytest.raises(UntrustedStreamUrl):
+                plane.stream_address(started)
+            plane.close()
+
+    run(scenario())
+    assert visits == []
 
 
 def test_the_upgrades_canonical_request(monkeypatch: pytest.MonkeyPatch) -> None:

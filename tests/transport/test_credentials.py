@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+class LoginRefreshRequired(raised.BotoCoreError):  # type: ignore[misc]  # botocore ships no types
+    """As newer botocore has it; the oldest supported one has no ``aws login``."""
+
+
 def credentials(profile: str | None = None) -> Credentials:
     """The credentials of a new session that asks nobody."""
     session = open_session(profile=profile, ask=refuse_to_ask)
@@ -134,7 +138,7 @@ def test_a_chain_of_profiles_that_does_not_end(without_keys: Path) -> None:
         (raised.ProxyConnectionError(proxy_url="http://p"), EndpointUnreachable, "HTTPS_PROXY"),
         (raised.UnauthorizedSSOTokenError(), CredentialsExpired, "aws sso login"),
         (raised.RefreshWithMFAUnsupportedError(), CredentialsExpired, "MFA"),
-        (raised.LoginRefreshRequired(), CredentialsExpired, "aws login"),
+        (LoginRefreshRequired(), CredentialsExpired, "aws login"),
         (raised.InvalidConfigError(error_msg="wrong"), InvalidOption, "config"),
         (raised.MetadataRetrievalError(error_msg="no"), CredentialsMissing, "AWS_PROFILE"),
         (RuntimeError("still expired"), CredentialsExpired, "renew"),

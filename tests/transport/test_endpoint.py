@@ -39,7 +39,8 @@ def test_partitions(region: str, suffix: str) -> None:
     found = endpoints(region)
     assert found.ssm_url == f"https://ssm.{region}.{suffix}"
     assert found.gateway == f"ssmmessages.{region}.{suffix}"
-    assert len(found.stream_hosts) == 4
+    # Older botocore knows no dual-stack names of its own for some partitions.
+    assert len(found.stream_hosts) in {2, 4}
     assert found.gateway in found.stream_hosts
     assert (found.ssm_override, found.stream_override) == (None, None)
 
