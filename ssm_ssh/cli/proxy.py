@@ -13,7 +13,8 @@ from ssm_ssh.cli.log import show_log, show_traceback
 from ssm_ssh.cli.message import report
 from ssm_ssh.errors import ExitStatus, InvalidOption, SsmSshError
 from ssm_ssh.session.document import default_reason, parse_document_name, parse_parameters, parse_port
-from ssm_ssh.ssh.proxy import ProxyOptions, run_proxy
+from ssm_ssh.ssh.options import ProxyOptions
+from ssm_ssh.ssh.proxy import run_proxy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

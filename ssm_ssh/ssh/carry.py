@@ -15,12 +15,14 @@ from ssm_ssh.ssh.stdio import Stdio
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from ssm_ssh.ssh.proxy import ProxyOptions
+    from ssm_ssh.ssh.options import ProxyOptions
     from ssm_ssh.transport.control_plane import ControlPlane, StartedSession
 
 
-async def carry(control_plane: ControlPlane, starting: Future[StartedSession], options: ProxyOptions) -> None:
-    """Carry stdin and stdout over the session that is starting.
+async def carry(
+    control_plane: ControlPlane, starting: Future[StartedSession], options: ProxyOptions, tunnel_input: int
+) -> None:
+    """Carry ``tunnel_input`` and stdout over the session that is starting.
 
     Raises:
         SsmSshError: Why that failed.
@@ -30,7 +32,7 @@ async def carry(control_plane: ControlPlane, starting: Future[StartedSession], o
     session_options = SessionOptions(
         resume_seconds=options.resume_seconds, payload_bytes=options.payload_bytes, limits=limits
     )
-    stdio = Stdio()
+    stdio = Stdio(tunnel_input)
     try:
         async with open_session(control_plane, asyncio.wrap_future(starting), session_options) as session:
             await session.wait_port()

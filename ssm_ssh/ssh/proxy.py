@@ -7,10 +7,10 @@ everything that the session needs is imported while AWS and the agent work (docs
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ssm_ssh.session.document import ssh_request
 from ssm_ssh.session.starting import begin_session
@@ -18,34 +18,12 @@ from ssm_ssh.session.target import parse_target, resolve_target
 from ssm_ssh.transport.control_plane import ControlPlane
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
     from concurrent.futures import Future
 
+    from ssm_ssh.ssh.options import ProxyOptions
     from ssm_ssh.transport.control_plane import StartedSession
 
-
-@dataclass(frozen=True, slots=True)
-class ProxyOptions:
-    """What one run of the helper is asked for.
-
-    Attributes:
-        target: As the user typed it.
-        os_user: Whom ssh will log in as; None where ssh did not say.
-        resume_seconds: How long to go on trying to resume a lost stream.
-        payload_bytes: A fixed payload size, or None to search.
-    """
-
-    target: str
-    port: int = 22
-    os_user: str | None = None
-    profile: str | None = None
-    region: str | None = None
-    stream_endpoint: str | None = None
-    reason: str | None = None
-    document_name: str | None = None
-    parameters: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    resume_seconds: float = 600.0
-    payload_bytes: int | None = None
+STDIN: Final = 0
 
 
 def run_proxy(options: ProxyOptions) -> None:
@@ -56,6 +34,7 @@ def run_proxy(options: ProxyOptions) -> None:
         KeyboardInterrupt: After Ctrl-C or SIGTERM; the session is terminated then, too.
     """
     _heed_signals()
+    tunnel_input = _take_stdin()
     target = parse_target(options.target)
     control_plane = ControlPlane.connect(
         profile=options.profile, region=options.region, stream_endpoint=options.stream_endpoint
@@ -76,7 +55,7 @@ def run_proxy(options: ProxyOptions) -> None:
 
         is_handed_over = True
         try:
-            asyncio.run(carry(control_plane, starting, options))
+            asyncio.run(carry(control_plane, starting, options, tunnel_input))
         except asyncio.CancelledError:
             raise KeyboardInterrupt from None
     finally:
@@ -93,6 +72,23 @@ def _heed_signals() -> None:
         # Ctrl-C reaches the whole process group; under ssh it is for the program on the node.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def _take_stdin() -> int:
+    """Move the tunnel's input to a descriptor that no child inherits, and leave nothing on stdin.
+
+    A ``credential_process``, or whatever else is started on the way, may read stdin as its own; a byte that it
+    took would be missing in the tunnel.
+    """
+    try:
+        tunnel_input = os.dup(STDIN)
+    except OSError:
+        # stdin was never open: a tunnel without input.
+        return os.open(os.devnull, os.O_RDONLY)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, STDIN)
+    os.close(nothing)
+    return tunnel_input
 
 
 def _abandon(control_plane: ControlPlane, starting: Future[StartedSession]) -> None:

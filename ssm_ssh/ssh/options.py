@@ -1,0 +1,33 @@
+"""What one run of the ProxyCommand helper is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyOptions:
+    """What one run of the helper is asked for.
+
+    Attributes:
+        target: As the user typed it.
+        os_user: Whom ssh will log in as; None where ssh did not say.
+        resume_seconds: How long to go on trying to resume a lost stream.
+        payload_bytes: A fixed payload size, or None to search.
+    """
+
+    target: str
+    port: int = 22
+    os_user: str | None = None
+    profile: str | None = None
+    region: str | None = None
+    stream_endpoint: str | None = None
+    reason: str | None = None
+    document_name: str | None = None
+    parameters: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    resume_seconds: float = 600.0
+    payload_bytes: int | None = None
