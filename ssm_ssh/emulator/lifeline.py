@@ -8,6 +8,8 @@ system and needs no signal to reach anybody.
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -95,7 +97,8 @@ class Lifeline:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 await process.wait()
         except TimeoutError:
-            process.kill()
+            # The shell's group, of which it is the leader: the program goes with it.
+            os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
 
     @property
