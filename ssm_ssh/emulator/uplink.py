@@ -47,22 +47,15 @@ class Uplink:
         pause_seconds = _FIRST_PAUSE_SECONDS + self._random.random() * _PAUSE_SPREAD_SECONDS
         for retries_left in reversed(range(_RETRIES + 1)):
             try:
-                link = await self._dial()
+                self._link = await self._open(greeting)
             except LinkCut:
                 if retries_left == 0:
                     raise
+                await asyncio.sleep(min(pause_seconds, self._timing.reconnect_cap_seconds))
+                pause_seconds *= 2
             else:
-                try:
-                    await link.send(greeting)
-                except LinkCut:
-                    if retries_left == 0:
-                        raise
-                else:
-                    self._link = link
-                    self._is_up.set()
-                    return
-            await asyncio.sleep(min(pause_seconds, self._timing.reconnect_cap_seconds))
-            pause_seconds *= 2
+                self._is_up.set()
+                return
 
     async def receive(self) -> str | bytes:
         """The next message of the present link.
@@ -97,6 +90,15 @@ class Uplink:
         self._is_up.clear()
         if link is not None:
             await link.close()
+
+    async def _open(self, greeting: str) -> AgentLink:
+        link = await self._dial()
+        try:
+            await link.send(greeting)
+        except BaseException:
+            await link.close()
+            raise
+        return link
 
     def _greeting(self) -> str:
         """OpenDataChannel as the agent says it; its token is the dial's own affair here."""

@@ -7,11 +7,13 @@ import json
 
 import pytest
 
+from ssm_ssh.emulator.agent import SsmAgent
 from ssm_ssh.emulator.agent_session import CRASH_TEXT
-from ssm_ssh.emulator.link import TaskStatus
+from ssm_ssh.emulator.link import TaskComplete, TaskStatus
+from ssm_ssh.emulator.room import RoomKind, Surroundings
 from ssm_ssh.emulator.timing import REAL
 from ssm_ssh.wire.agent_message import AgentMessage, MessageType, PayloadType
-from tests.emulator.scripted_peer import NODE_ID, SSH_ORDER, dialogue, order_for
+from tests.emulator.scripted_peer import NODE_ID, SSH_ORDER, Dialogue, Port, dialogue, order_for
 from tests.emulator.virtual_time import run_virtually
 
 
@@ -409,6 +411,73 @@ def test_power_cut_ends_every_session() -> None:
             await talk.opens()
             talk.agent.cut_power()
             assert (await talk.session).status is TaskStatus.CANCELLED
+
+    run_virtually(scenario())
+
+
+class EchoRoom:
+    """Says back what it hears, until it hears nothing new."""
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._surroundings = surroundings
+        self._over = asyncio.Event()
+
+    async def run(self) -> TaskComplete:
+        """Wait for the last word."""
+        await self._over.wait()
+        return TaskComplete(TaskStatus.SUCCESS)
+
+    async def take(self, payload_type: int, payload: bytes) -> None:
+        """Echo; ``bye`` is the last word."""
+        await self._surroundings.send(payload_type, payload)
+        if payload == b"bye":
+            self._over.set()
+
+
+def test_a_new_kind_of_session_is_one_entry_in_a_table() -> None:
+    """Here one without a handshake: its first message may be data, both ways."""
+
+    async def scenario() -> None:
+        agent = SsmAgent(NODE_ID, Port().connect)
+        agent.rooms["Echo"] = RoomKind(
+            first_version=(2, 3, 68, 0),
+            has_handshake=False,
+            open=lambda _properties, _client_version, surroundings: EchoRoom(surroundings),
+        )
+        talk = Dialogue(agent, Port())
+        async with asyncio.TaskGroup() as tasks:
+            order = order_for(session_type="Echo")
+            talk.session = tasks.create_task(agent.run_session(order, talk.dial))
+            await talk.hears_greeting()
+            await talk.hears_type(MessageType.AGENT_SESSION_STATE)
+            talk.says_data(b"bye", number=0)
+            assert await talk.hears_data(number=0) == b"bye"
+            assert await talk.hears_acknowledge() == 0
+            talk.acknowledges(0)
+            assert (await talk.session).status is TaskStatus.SUCCESS
+
+    run_virtually(scenario())
+
+
+def test_an_outage_in_the_middle_of_a_send_loses_one_message_at_most() -> None:
+    """It was tracked when it was numbered, so that the resend loop brings it."""
+
+    async def scenario() -> None:
+        async with dialogue() as talk:
+            await talk.opens()
+            talk.link.has_room.clear()
+            talk.port.reader.feed_data(b"x" * 1024 * 3)
+            await asyncio.sleep(0.01)
+            talk.refused_dials = 1
+            talk.link.cut()
+            await asyncio.sleep(0.3)
+            await talk.hears_greeting()
+            numbers = []
+            for _ in range(3):
+                numbers.append((await talk.hears_type(MessageType.OUTPUT_STREAM_DATA)).sequence_number)
+                talk.acknowledges(numbers[-1])
+            assert sorted(numbers) == [2, 3, 4]
+            assert talk.agent.counts.resent == 1
 
     run_virtually(scenario())
 
