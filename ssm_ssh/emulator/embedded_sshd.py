@@ -10,7 +10,7 @@ import signal
 import struct
 import termios
 from fcntl import ioctl
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import asyncssh
 
@@ -40,6 +40,7 @@ class EmbeddedSshd:
         self._host_keys: list[asyncssh.SSHKey] = []
         self._acceptor: asyncssh.SSHAcceptor | None = None
         self._connections: set[asyncssh.SSHServerConnection] = set()
+        self._at_work: set[asyncio.Task[None]] = set()
 
     @property
     def host_keys(self) -> list[str]:
@@ -55,7 +56,7 @@ class EmbeddedSshd:
             0,
             server_factory=lambda: _Gate(self._keys, self._user, self._connections),
             server_host_keys=self._host_keys,
-            process_factory=_serve_process,
+            process_factory=self._serve,
             sftp_factory=_HomeSftp,
             allow_scp=True,
             encoding=None,
@@ -75,9 +76,20 @@ class EmbeddedSshd:
         for connection in list(self._connections):
             connection.abort()
             await connection.wait_closed()
+        if self._at_work:
+            await asyncio.wait(self._at_work)
 
     def refresh(self) -> None:
         """Nothing to do: each login asks."""
+
+    async def _serve(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._at_work.add(task)
+        try:
+            await _serve_process(process)
+        finally:
+            self._at_work.discard(task)
 
 
 class _Gate(asyncssh.SSHServer):
@@ -177,19 +189,25 @@ async def _run_on_pipes(
     try:
         async with asyncio.TaskGroup() as tasks:
             feeding = tasks.create_task(_feed(process.stdin, child.stdin))
-            outputs = [
-                tasks.create_task(_drain_into(child.stdout, process.stdout)),
-                tasks.create_task(_drain_into(child.stderr, process.stderr)),
-            ]
-            await asyncio.wait(outputs)
+            outputs = asyncio.gather(
+                _drain_into(child.stdout, process.stdout), _drain_into(child.stderr, process.stderr)
+            )
+            await _until_gone(process, outputs)
             feeding.cancel()
     finally:
-        if child.returncode is None:
-            child.stdin.close()
-            status = await _end(child)
-        else:
-            status = child.returncode
+        status = await _end(child)
     return status
+
+
+async def _until_gone(process: asyncssh.SSHServerProcess[bytes], work: asyncio.Future[Any]) -> None:
+    """Let ``work`` go on to its end, or to the client's."""
+    gone = asyncio.ensure_future(process.wait_closed())
+    try:
+        await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for waiting in (work, gone):
+            waiting.cancel()
+        await asyncio.wait((work, gone))
 
 
 async def _feed(source: asyncssh.SSHReader[bytes], sink: asyncio.StreamWriter) -> None:
@@ -218,7 +236,8 @@ async def _end(child: asyncio.subprocess.Process) -> int:
         async with asyncio.timeout(1.0):
             return await child.wait()
     except TimeoutError:
-        child.kill()
+        # Its own session's group: what it started goes with it.
+        os.killpg(child.pid, signal.SIGKILL)
         return await child.wait()
 
 
@@ -247,7 +266,7 @@ async def _run_on_terminal(
     try:
         async with asyncio.TaskGroup() as tasks:
             typing = tasks.create_task(_type(process.stdin, ours))
-            await _show(ours, process.stdout)
+            await _until_gone(process, asyncio.ensure_future(_show(ours, process.stdout)))
             typing.cancel()
     finally:
         os.close(ours)

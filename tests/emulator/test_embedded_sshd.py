@@ -7,6 +7,7 @@ import getpass
 import hashlib
 import os
 import pwd
+import subprocess
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -177,3 +178,35 @@ def test_forwards_to_a_port(tmp_path: Path) -> None:
             assert finished.out == b"hello from the port\n"
 
     asyncio.run(scenario(), debug=True)
+
+
+def test_tells_its_host_keys(tmp_path: Path) -> None:
+    """As in known_hosts: type and base64, both kinds."""
+
+    async def scenario() -> None:
+        async with server_for(await SshClient.make(tmp_path)) as server:
+            kinds = [line.split()[0] for line in server.host_keys]
+            assert kinds == ["ssh-ed25519", "ecdsa-sha2-nistp256"]
+
+    asyncio.run(scenario(), debug=True)
+
+
+@pytest.mark.parametrize("terminal", [[], ["-tt"]])
+def test_stopping_ends_what_runs(terminal: list[str], tmp_path: Path) -> None:
+    """A client in the middle of a command loses its connection; the command goes with it."""
+    started = tmp_path / "started"
+
+    async def scenario() -> None:
+        client = await SshClient.make(tmp_path)
+        async with server_for(client) as server, asyncio.TaskGroup() as tasks:
+            command = f"echo $$ > {started}; mv {started} {started}.done; sleep 1000"
+            running = tasks.create_task(client.ssh(server.port, USER, command, options=terminal))
+            while not os.path.lexists(f"{started}.done"):  # noqa: ASYNC110, ASYNC240 -- another process's file
+                await asyncio.sleep(0.01)
+            await server.stop()
+            assert (await running).status == 255
+
+    asyncio.run(scenario(), debug=True)
+    process_id = int((tmp_path / "started.done").read_text(encoding="ascii"))
+    left = subprocess.run(["pgrep", "-g", str(process_id)], capture_output=True, check=False)
+    assert left.stdout == b""

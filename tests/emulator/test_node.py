@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from ssm_ssh.emulator import node as node_module
 from ssm_ssh.emulator.link import SessionOrder, TaskStatus
 from ssm_ssh.emulator.node import Node, NodeSpec, NodeState
+from ssm_ssh.emulator.sshd import ServerFailed
 from ssm_ssh.emulator.world import can_separate_worlds
 from tests.emulator.scripted_peer import SSH_ORDER, Dialogue, Port
 from tests.emulator.ssh_client import SshClient
@@ -187,3 +189,25 @@ def test_stopping_twice_is_fine() -> None:
         assert node.state is NodeState.STOPPED
 
     asyncio.run(scenario(), debug=True)
+
+
+def test_a_node_whose_server_does_not_start_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says why, and can be stopped all the same."""
+    need_program("ssh-keygen")
+    broken = tmp_path / "sshd"
+    broken.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+    broken.chmod(0o755)
+    monkeypatch.setattr(node_module, "find_sshd", lambda: str(broken))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    async def scenario() -> None:
+        node = Node(NodeSpec("web-1"))
+        with pytest.raises(ServerFailed):
+            await node.start()
+        assert node.state is NodeState.STOPPED
+        await node.stop()
+
+    asyncio.run(scenario(), debug=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["sshd"]

@@ -126,3 +126,15 @@ def test_a_server_that_does_not_start_says_why(tmp_path: Path, monkeypatch: pyte
     need_program("ssh-keygen")
     asyncio.run(scenario(), debug=True)
     assert not directory.exists()
+
+
+def test_tells_its_host_keys() -> None:
+    """As in known_hosts: type and base64, both kinds."""
+
+    async def scenario() -> None:
+        async with server_of(AuthorizedKeys({}, clock=Clock())) as server:
+            kinds = [line.split()[0] for line in server.host_keys]
+            assert kinds == ["ssh-ed25519", "ecdsa-sha2-nistp256"]
+            assert all(len(line.split()) == 2 for line in server.host_keys)
+
+    asyncio.run(scenario(), debug=True)
