@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -151,10 +150,10 @@ def test_users_may_have_keys_of_their_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_nothing_stays_when_the_emulator_is_killed(number: signal.Signals, tmp_path: Path) -> None:
     """No process, no mount, no directory: the kernel and the lifeline see to it."""
-    before = _node_directories()
+    seconds = str(100_000 + os.getpid())
 
     async def leave_a_process_behind(client: SshClient, port: int, user: str) -> None:
-        finished = await client.ssh(port, user, "nohup sleep 86399 >/dev/null 2>&1 & echo $!")
+        finished = await client.ssh(port, user, f"nohup sleep {seconds} >/dev/null 2>&1 & echo $!")
         assert finished.status == 0, finished
 
     client = asyncio.run(SshClient.make(tmp_path))
@@ -163,34 +162,24 @@ def test_nothing_stays_when_the_emulator_is_killed(number: signal.Signals, tmp_p
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
     )
     with emulator:
         assert emulator.stdout is not None
         port, user = emulator.stdout.readline().split()
         asyncio.run(leave_a_process_behind(client, int(port), user))
-        assert _sleepers()
-        (directory,) = _node_directories() - before
+        assert _is_sleeping(seconds)
+        (directory,) = tmp_path.glob("ssm-ssh-node-*")
         emulator.send_signal(number)
         emulator.wait(10)
-    _eventually(lambda: not _sleepers())
+    _eventually(lambda: not _is_sleeping(seconds))
     _eventually(lambda: not directory.exists())
     assert str(directory) not in Path("/proc/self/mountinfo").read_text(encoding="utf-8")
 
 
-def _node_directories() -> set[Path]:
-    return set(Path(tempfile.gettempdir()).glob("ssm-ssh-node-*"))
-
-
-def _sleepers() -> list[Path]:
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = entry.read_bytes()
-        except OSError:
-            continue
-        if command == b"sleep\x0086399\x00":
-            found.append(entry)
-    return found
+def _is_sleeping(seconds: str) -> bool:
+    pattern = ["pgrep", "--full", "--exact", f"sleep {seconds}"]
+    return subprocess.run(pattern, capture_output=True, check=False).returncode == 0
 
 
 def _eventually(holds: Callable[[], bool], seconds: float = 10.0) -> None:
