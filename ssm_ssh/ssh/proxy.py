@@ -77,8 +77,8 @@ def _heed_signals() -> None:
 def _take_stdin() -> int:
     """Move the tunnel's input to a descriptor that no child inherits, and leave nothing on stdin.
 
-    A ``credential_process``, or whatever else is started on the way, may read stdin as its own; a byte that it
-    took would be missing in the tunnel.
+    A ``credential_process``, or whatever else is started on the way, may read stdin as its own; a byte that
+    it took would be missing in the tunnel.
     """
     try:
         tunnel_input = os.dup(STDIN)
