@@ -17,7 +17,7 @@ from ssm_ssh.cli.main import COMMANDS
 REPOSITORY: Final = Path(__file__).parent.parent
 DOCUMENTS: Final = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")])
 # Documented ahead of their code; the entry goes when the last of them is there.
-LANDING: Final = frozenset({"emulator", "demo"})
+LANDING: Final[frozenset[str]] = frozenset()
 
 _LINK = re.compile(r"\[[^\]]+\]\((?!https?:)([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)

@@ -29,6 +29,7 @@ class _CommandModule(Protocol):
 
 COMMANDS: Final[dict[str, _Command]] = {
     "proxy": _Command("ssm_ssh.cli.proxy", "stdin and stdout to a node's port: OpenSSH's ProxyCommand"),
+    "emulator": _Command("ssm_ssh.cli.emulator", "a stand-in of Session Manager and its nodes, on localhost"),
     "demo": _Command("ssm_ssh.cli.demo", "the main jobs, by the system's ssh, on a stand-in of AWS"),
 }
 

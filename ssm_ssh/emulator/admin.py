@@ -10,9 +10,11 @@ from aiohttp import web
 from ssm_ssh.emulator.fault import Faults, Oversize, Side
 
 if TYPE_CHECKING:
-    from ssm_ssh.emulator.emulator import Emulator
+    from ssm_ssh.emulator.api_door import ApiDoor
+    from ssm_ssh.emulator.fault import FaultSwitch
     from ssm_ssh.emulator.guard import Guard
     from ssm_ssh.emulator.session_record import SessionRecord
+    from ssm_ssh.emulator.session_table import SessionTable
 
 # Faults whose values JSON cannot spell as they are.
 _READERS: Final[dict[str, Any]] = {
@@ -27,20 +29,22 @@ _CLOSED_TO_HTTP: Final = frozenset({"script"})
 class AdminDoor:
     """Answers ``/_emulator/<secret>/…``: the secret is the whole authorisation."""
 
-    def __init__(self, emulator: Emulator, guard: Guard) -> None:
-        self._emulator = emulator
+    def __init__(self, sessions: SessionTable, api: ApiDoor, faults: FaultSwitch, guard: Guard) -> None:
+        self._sessions = sessions
+        self._api = api
+        self._faults = faults
         self._guard = guard
 
     async def show_state(self, request: web.Request) -> web.Response:
         """All sessions and the counts of calls."""
         self._guard.check_host(request)
-        return web.json_response(state(self._emulator))
+        return web.json_response(self._state())
 
     async def cut(self, request: web.Request) -> web.Response:
         """Cut every live session; the query's ``side`` is client, agent or both."""
         self._guard.check_host(request)
         side = _read(Side, request.query.get("side", Side.CLIENT))
-        return web.json_response({"cut": self._emulator.sessions.cut(side)})
+        return web.json_response({"cut": self._sessions.cut(side)})
 
     async def change_faults(self, request: web.Request) -> web.Response:
         """Set the faults that the JSON body names."""
@@ -49,20 +53,19 @@ class AdminDoor:
         known = {field.name for field in fields(Faults) if field.init} - _CLOSED_TO_HTTP
         if not isinstance(changes, dict) or set(changes) - known:
             raise web.HTTPBadRequest(text=f"faults are {', '.join(sorted(known))}")
-        self._emulator.faults.change(
+        self._faults.change(
             **{name: _read(_READERS.get(name, _same), value) for name, value in changes.items()}
         )
         return web.json_response({})
 
-
-def state(emulator: Emulator) -> dict[str, Any]:
-    """Everything that can be asked for, as JSON values."""
-    records = emulator.sessions.records
-    return {
-        "live": sum(not record.status.is_over for record in records),
-        "calls": dict(emulator.api.counts),
-        "sessions": [_entry(record) for record in records],
-    }
+    def _state(self) -> dict[str, Any]:
+        """Everything that can be asked for, as JSON values."""
+        records = self._sessions.records
+        return {
+            "live": sum(not record.status.is_over for record in records),
+            "calls": dict(self._api.counts),
+            "sessions": [_entry(record) for record in records],
+        }
 
 
 def _entry(record: SessionRecord) -> dict[str, Any]:

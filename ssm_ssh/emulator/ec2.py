@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 
 from ssm_ssh.emulator.api_error import ApiError
 from ssm_ssh.emulator.api_room import QueryRoom
-from ssm_ssh.emulator.node_table import all_tags, matches, private_address, private_dns
+from ssm_ssh.emulator.node_table import all_tags, matches, private_dns
 from ssm_ssh.emulator.paging import page
 
 if TYPE_CHECKING:
@@ -75,8 +75,8 @@ class _InstanceService:
             "instance-id": node.node_id,
             "instance-state-code": _STATES[node.is_online][0],
             "instance-state-name": _STATES[node.is_online][1],
-            "private-ip-address": private_address(node),
-            "network-interface.addresses.private-ip-address": private_address(node),
+            "private-ip-address": node.ip_address,
+            "network-interface.addresses.private-ip-address": node.ip_address,
             "private-dns-name": private_dns(node, self._account.settings.region),
         }
         if name not in texts:
@@ -95,7 +95,7 @@ class _InstanceService:
             {
                 "instanceId": node.node_id,
                 "instanceType": "t3.micro",
-                "privateIpAddress": private_address(node),
+                "privateIpAddress": node.ip_address,
                 "privateDnsName": private_dns(node, settings.region),
                 "launchTime": self._account.nodes.started_at.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
                 "vpcId": "vpc-0123456789abcdef0",

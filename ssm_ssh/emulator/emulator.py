@@ -9,6 +9,7 @@ import secrets
 import socket
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
+from urllib.request import getproxies_environment
 
 from aiohttp import web
 
@@ -153,6 +154,10 @@ class Emulator:
         }
         if self.authority_path is not None:
             variables["AWS_CA_BUNDLE"] = self.authority_path
+        if getproxies_environment():
+            # The way here must not lead through the proxy that leads to AWS.
+            exceptions = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
+            variables["NO_PROXY"] = variables["no_proxy"] = f"{exceptions},{_LOOPBACK}".lstrip(",")
         return variables
 
     async def _start(self) -> None:
@@ -185,7 +190,7 @@ class Emulator:
         rooms: list[Room] = [ssm_room(account), ec2_room(account), instance_connect_room(account)]
         self.api = ApiDoor(rooms, guard, self.faults)
         gateway = MessageGateway(account, guard)
-        admin = AdminDoor(self, guard)
+        admin = AdminDoor(self.sessions, self.api, self.faults, guard)
         application = web.Application(client_max_size=LARGEST_BODY_BYTES)
         application.add_routes(
             [

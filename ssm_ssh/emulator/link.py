@@ -119,6 +119,10 @@ class EmulatedNode(Protocol):
         """Four numbers with dots between."""
 
     @property
+    def ip_address(self) -> str:
+        """Its private IPv4 address."""
+
+    @property
     def is_online(self) -> bool:
         """Whether the agent is connected to the service."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final
@@ -52,15 +51,9 @@ def all_tags(node: EmulatedNode) -> dict[str, str]:
     return {"Name": node.name, **node.tags}
 
 
-def private_address(node: EmulatedNode) -> str:
-    """A private IPv4 address that is always the same for the same node id."""
-    digest = hashlib.sha256(node.node_id.encode()).digest()
-    return f"10.0.{digest[0]}.{1 + digest[1] % 254}"
-
-
 def private_dns(node: EmulatedNode, region: str) -> str:
     """The private DNS name that EC2 makes of the address."""
-    return f"ip-{private_address(node).replace('.', '-')}.{region}.compute.internal"
+    return f"ip-{node.ip_address.replace('.', '-')}.{region}.compute.internal"
 
 
 def platform_name(node: EmulatedNode) -> tuple[str, str]:

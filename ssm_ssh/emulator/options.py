@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from ssm_ssh.emulator.fault import Faults, Oversize, Side
+from ssm_ssh.emulator.node import NodeSpec
 from ssm_ssh.errors import InvalidOption
 
 if TYPE_CHECKING:
@@ -15,29 +15,12 @@ if TYPE_CHECKING:
 _NODE_KEYS: Final = {"id": "node_id", "platform": "platform", "agent": "agent_version", "user": "user"}
 _PLATFORMS: Final = ("Linux", "Windows", "MacOS")
 _NODE_ID: Final = r"(i-[0-9a-f]{8}|i-[0-9a-f]{17}|mi-[0-9a-f]{17})"
-_AGENT_VERSION: Final = r"\d{1,6}(\.\d{1,6}){2,3}"
+_AGENT_VERSION: Final = r"[0-9]{1,6}(\.[0-9]{1,6}){2,3}"
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 
 
-@dataclass(frozen=True, slots=True)
-class NodeOption:
-    """What one ``--node`` says of a node.
-
-    Attributes:
-        node_id: Empty for one made from the name.
-        user: None for the node's usual one.
-    """
-
-    name: str
-    node_id: str = ""
-    tags: dict[str, str] = field(default_factory=dict)
-    platform: str = "Linux"
-    agent_version: str = ""
-    user: str | None = None
-
-
-def parse_node(text: str) -> NodeOption:
+def parse_node(text: str) -> NodeSpec:
     """Read ``NAME[,id=…][,tag:K=V]…[,platform=…][,agent=…][,user=…]``.
 
     Raises:
@@ -57,7 +40,7 @@ def parse_node(text: str) -> NodeOption:
                 f"{part!r} says nothing about a node",
                 hint="--node NAME,id=i-…,tag:KEY=VALUE,platform=Linux,agent=3.3.987.0,user=NAME",
             )
-    node = NodeOption(name, tags=tags, **values)
+    node = NodeSpec(name, tags=tags, **values)
     _check_node(node)
     return node
 
@@ -81,14 +64,14 @@ def parse_faults(text: str) -> Faults:
     return Faults(**changes)
 
 
-def _check_node(node: NodeOption) -> None:
+def _check_node(node: NodeSpec) -> None:
     if not node.name:
         raise InvalidOption("a node needs a name")
     if node.platform not in _PLATFORMS:
         raise InvalidOption(f"a platform is one of {', '.join(_PLATFORMS)}, not {node.platform!r}")
     if node.node_id and re.fullmatch(_NODE_ID, node.node_id) is None:
         raise InvalidOption(f"{node.node_id!r} is no node id", hint="such as i-0123456789abcdef0")
-    if node.agent_version and re.fullmatch(_AGENT_VERSION, node.agent_version) is None:
+    if re.fullmatch(_AGENT_VERSION, node.agent_version) is None:
         raise InvalidOption(f"{node.agent_version!r} is no agent version", hint="such as 3.3.987.0")
 
 

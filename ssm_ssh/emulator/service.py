@@ -11,7 +11,7 @@ from ssm_ssh.emulator.api_error import ApiError, access_denied
 from ssm_ssh.emulator.api_room import JsonRoom
 from ssm_ssh.emulator.constraint import Number, Text, check
 from ssm_ssh.emulator.node_filter import select_nodes
-from ssm_ssh.emulator.node_table import platform_name, private_address, private_dns
+from ssm_ssh.emulator.node_table import platform_name, private_dns
 from ssm_ssh.emulator.paging import page
 from ssm_ssh.emulator.session_document import DEFAULT_DOCUMENT
 from ssm_ssh.emulator.session_filter import select_sessions
@@ -230,7 +230,7 @@ class _SessionService:
             "PlatformName": name,
             "PlatformVersion": version,
             "ResourceType": "EC2Instance" if is_ec2 else "ManagedInstance",
-            "IPAddress": private_address(node),
+            "IPAddress": node.ip_address,
             "ComputerName": private_dns(node, self._account.settings.region),
             # Of hybrid nodes only, as in AWS; an EC2 instance's name is a tag.
             **({} if is_ec2 else {"Name": node.name, "RegistrationDate": started}),

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ssm_ssh.emulator.emulator import FOREIGN_VARIABLES, Emulator
 from ssm_ssh.emulator.fault import Faults, Side
+from ssm_ssh.emulator.node import Node, NodeSpec
+from ssm_ssh.emulator.timing import TIMINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from ssm_ssh.emulator.session_document import SessionDocument
     from ssm_ssh.emulator.session_record import SessionRecord
     from ssm_ssh.emulator.settings import ServiceSettings
+    from ssm_ssh.emulator.timing import Timing
 
 _T = TypeVar("_T")
 # Ours: the emulator answers at once or is broken.
@@ -36,6 +39,7 @@ class RunningEmulator:
         environment: The variables that lead AWS programs to it.
         url: Where the API and the gateway are.
         port: The port of both.
+        nodes: The nodes; theirs is the emulator's thread, so only what never changes may be read.
         foreign_variables: Variables that would lead AWS programs elsewhere again; to be unset beside.
     """
 
@@ -47,6 +51,7 @@ class RunningEmulator:
         self.environment = emulator.environment
         self.url = emulator.url
         self.port = emulator.port
+        self.nodes = tuple(emulator.nodes)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -107,8 +112,9 @@ class RunningEmulator:
 
 @contextmanager
 def start_emulator(  # noqa: PLR0913 -- every one may be left out
-    nodes: Sequence[EmulatedNode] = (),
+    nodes: Sequence[EmulatedNode | NodeSpec | str] = (),
     *,
+    timing: Timing | str = "fast",
     settings: ServiceSettings | None = None,
     faults: Faults | None = None,
     documents: Sequence[SessionDocument] = (),
@@ -117,12 +123,27 @@ def start_emulator(  # noqa: PLR0913 -- every one may be left out
 ) -> Iterator[RunningEmulator]:
     """Run an emulator in a thread for the length of a ``with`` block.
 
+    Args:
+        nodes: Nodes, or what they are to be, or just their names.
+        timing: ``real`` or ``fast`` or any other, of the nodes that are made here.
+        settings: The service's habits.
+        faults: What goes wrong from the start.
+        documents: Session documents beside the built-in ones.
+        port: 0 for any free one.
+        has_tls: Serve https and wss, with a certificate of a private authority.
+
     Raises:
+        ValueError: If a node cannot be what it is to be.
         OSError: If the port is taken.
         BaseExceptionGroup: At the end of the block, if something in the emulator failed.
     """
     emulator = Emulator(
-        nodes, settings=settings, faults=faults, documents=documents, port=port, has_tls=has_tls
+        [_node(node, timing) for node in nodes],
+        settings=settings,
+        faults=faults,
+        documents=documents,
+        port=port,
+        has_tls=has_tls,
     )
     ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
     failure: list[BaseException] = []
@@ -148,6 +169,14 @@ def start_emulator(  # noqa: PLR0913 -- every one may be left out
         thread.join()
     if failure:
         raise failure[0]
+
+
+def _node(node: EmulatedNode | NodeSpec | str, timing: Timing | str) -> EmulatedNode:
+    if isinstance(node, str):
+        node = NodeSpec(node)
+    if isinstance(node, NodeSpec):
+        return Node(node, timing=TIMINGS[timing] if isinstance(timing, str) else timing)
+    return node
 
 
 async def _serve(emulator: Emulator, ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:

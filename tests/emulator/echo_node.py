@@ -112,6 +112,7 @@ class EchoNode:
     tags: Mapping[str, str] = field(default_factory=dict)
     platform: str = "Linux"
     agent_version: str = "3.3.987.0"
+    ip_address: str = "10.0.1.2"
     is_online: bool = True
     agent: EchoAgent = field(default_factory=EchoAgent)
     keys: list[tuple[str, str]] = field(default_factory=list)

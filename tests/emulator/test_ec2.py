@@ -22,7 +22,7 @@ KEY = Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key()
 LINE = KEY.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
 NODES = [
     EchoNode("web-1", WEB, tags={"env": "prod"}),
-    EchoNode("off-[1]", OFF, platform="Windows", is_online=False),
+    EchoNode("off-[1]", OFF, platform="Windows", ip_address="10.0.1.3", is_online=False),
     EchoNode("hybrid", "mi-0123456789abcdef0"),
 ]
 
