@@ -18,7 +18,9 @@ UNREAD_BYTES: Final = 4 * 1024 * 1024
 
 
 class PortStream:
-    """A ``ByteStream`` over a data channel. Memory: ``UNREAD_BYTES`` and the channel's own limits.
+    """A ``ByteStream`` over a data channel.
+
+    Memory: ``UNREAD_BYTES``, what arrives in one go beyond it, and the channel's own limits.
 
     The agent has no half-close for such a session (protocol 7.3): ``end`` only waits until everything has
     arrived, and the node's server sees no end before the session is over.
@@ -33,18 +35,24 @@ class PortStream:
         self._has_room = asyncio.Event()
         self._has_room.set()
         self._is_over = False
+        self._is_closed = False
         self._failure: SsmSshError | None = None
 
     # --- the session's side ---
 
-    async def feed(self, data: bytes) -> None:
-        """Take in what arrived; waits while too much is unread."""
+    def feed(self, data: bytes) -> None:
+        """Take in what arrived, however much is unread; to be preceded by ``wait_room``."""
+        if self._is_closed:
+            return
         self._unread.append(data)
         self._unread_bytes += len(data)
         self._readable.set()
         if self._unread_bytes >= UNREAD_BYTES:
             self._has_room.clear()
-            await self._has_room.wait()
+
+    async def wait_room(self) -> None:
+        """Wait while too much is unread."""
+        await self._has_room.wait()
 
     def finish(self, failure: SsmSshError | None) -> None:
         """Nothing more will arrive: the session ended, normally or with ``failure``."""
@@ -63,6 +71,8 @@ class PortStream:
             SsmSshError: Why it ended, if that was no normal end; after everything that arrived was read.
         """
         while not self._unread:
+            if self._is_closed:
+                raise SessionEnded
             if self._is_over:
                 if self._failure is not None:
                     raise self._failure
@@ -96,8 +106,9 @@ class PortStream:
         """
         view = memoryview(data)
         while view:
-            await self._driver.wait_for(lambda: self._is_over or self._channel.room_bytes > 0)
-            self._check_open()
+            await self._driver.wait_for(lambda: self._is_done or self._channel.room_bytes > 0)
+            if self._is_done:
+                raise self._failure or SessionEnded
             accepted = bytes(view[: self._channel.room_bytes])
             self._channel.send(accepted)
             view = view[len(accepted) :]
@@ -105,11 +116,17 @@ class PortStream:
 
     async def end(self) -> None:
         """Wait until the agent has acknowledged all that was written, or the session is over."""
-        await self._driver.wait_for(lambda: self._is_over or self._channel.is_drained)
+        await self._driver.wait_for(lambda: self._is_done or self._channel.is_drained)
 
     async def close(self) -> None:
-        """Nothing to let go of: the session, which owns the channel, ends both sides when it ends."""
+        """Drop what is unread and what still comes; the session, which owns the channel, ends that."""
+        self._is_closed = True
+        self._unread.clear()
+        self._unread_bytes = 0
+        self._readable.set()
+        self._has_room.set()
+        self._driver.progress.set()
 
-    def _check_open(self) -> None:
-        if self._is_over:
-            raise self._failure or SessionEnded
+    @property
+    def _is_done(self) -> bool:
+        return self._is_over or self._is_closed

@@ -14,12 +14,16 @@ class ByteStream(Protocol):
     async def read(self, max_bytes: int = READ_BYTES) -> bytes:
         """The next bytes, at least one; ``b""`` if, and only if, the peer ended its side.
 
+        One reader at a time. A cancelled call has taken nothing.
+
         Raises:
             SsmSshError: If the stream broke instead of ending.
         """
 
     async def write(self, data: bytes) -> None:
         """Accept all of ``data``; returns when more may be written.
+
+        A cancelled call may have accepted any part of it.
 
         Raises:
             SsmSshError: If the stream is broken or over.
@@ -29,11 +33,4 @@ class ByteStream(Protocol):
         """No more from us; reading goes on. Returns when all that was written is there. Twice is fine."""
 
     async def close(self) -> None:
-        """Both sides, at once. Never raises, twice is fine."""
-
-
-async def copy(source: ByteStream, sink: ByteStream) -> None:
-    """Move bytes one way until ``source`` ends, then end ``sink``."""
-    while data := await source.read():
-        await sink.write(data)
-    await sink.end()
+        """Both sides, at once; who reads or writes afterwards gets an error. Never raises, twice is fine."""

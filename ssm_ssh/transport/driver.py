@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,11 +20,11 @@ _log = logging.getLogger(__name__)
 
 
 def single_cause(group: BaseExceptionGroup) -> BaseException:
-    """The first failure of a task group: the one that made it cancel the others. Groups stay inside."""
-    cause: BaseException = group
-    while isinstance(cause, BaseExceptionGroup):
-        cause = cause.exceptions[0]
-    return cause
+    """The first failure of a task group: the one that made it cancel the others. Groups stay inside.
+
+    Raise it from its own ``__cause__``: ``from None`` would take that away.
+    """
+    return group.exceptions[0]
 
 
 class MessageSocket(Protocol):
@@ -42,6 +43,9 @@ class MessageSocket(Protocol):
     def ping(self) -> None:
         """Ask the peer for a sign of life."""
 
+    async def close(self) -> None:
+        """Let go of the connection; twice is fine."""
+
 
 class Driver:
     """A channel's runner, over as many WebSockets as the session needs, one after the other.
@@ -51,19 +55,27 @@ class Driver:
         progress: Set whenever something happened that ``wait_for`` may wait for.
     """
 
-    def __init__(self, channel: DataChannel, deliver: Callable[[Event], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        channel: DataChannel,
+        deliver: Callable[[Event], None],
+        wait_room: Callable[[], Awaitable[None]],
+    ) -> None:
         """Make a driver.
 
         Args:
             channel: What to run.
-            deliver: Takes one event; may wait, and then nothing more is received.
+            deliver: Takes one event, at once: what was acknowledged must not hang on a wait that may be
+                cancelled.
+            wait_room: Returns when more may be delivered; nothing is received until then.
         """
         self.progress = asyncio.Event()
+        self.messages_heard = 0
         self._channel = channel
         self._deliver = deliver
+        self._wait_room = wait_room
         self._wake = asyncio.Event()
         self._is_listening = False
-        self.messages_heard = 0
 
     def wake(self) -> None:
         """Something was given to the channel: see what it wants to send."""
@@ -88,23 +100,32 @@ class Driver:
                 await self._read(socket)
                 writer.cancel()
         except BaseExceptionGroup as group:
-            raise single_cause(group) from None
+            cause = single_cause(group)
+            raise cause from cause.__cause__
 
     async def _read(self, socket: MessageSocket) -> None:
         loop = asyncio.get_running_loop()
         while not self._channel.is_ended:
+            await self._wait_room()
             self._is_listening = True
-            messages = await socket.receive()
-            self._is_listening = False
-            now = loop.time()
-            self.messages_heard += len(messages)
+            try:
+                messages = await socket.receive()
+            finally:
+                self._is_listening = False
+            self._take_in(messages, loop.time())
+
+    def _take_in(self, messages: Sequence[str | bytes], now: float) -> None:
+        self.messages_heard += len(messages)
+        try:
             for raw in messages:
                 self._channel.receive_message(raw, now)
-            self._wake.set()
-            self.progress.set()
+        finally:
+            # Also what came before a message that breaks the protocol.
             for event in self._channel.events_received():
                 _log.debug("< %s", type(event).__name__)
-                await self._deliver(event)
+                self._deliver(event)
+            self._wake.set()
+            self.progress.set()
 
     async def _write(self, socket: MessageSocket) -> None:
         loop = asyncio.get_running_loop()
@@ -112,8 +133,6 @@ class Driver:
         frames_heard = -1
         while True:
             self._wake.clear()
-            while messages := self._channel.messages_to_send(loop.time()):
-                await socket.send(messages)
             now = loop.time()
             if socket.frames_heard != frames_heard or not self._is_listening:
                 frames_heard = socket.frames_heard
@@ -122,7 +141,19 @@ class Driver:
                 raise DataChannelLost("the message gateway has fallen silent")
             if heartbeat.is_ping_due(now):
                 socket.ping()
-            await self._sleep_until(heartbeat.next_deadline())
+            if messages := self._channel.messages_to_send(now):
+                await self._send(socket, messages, heartbeat.next_deadline())
+            else:
+                await self._sleep_until(heartbeat.next_deadline())
+
+    async def _send(self, socket: MessageSocket, messages: Sequence[str | bytes], deadline: float) -> None:
+        """Send, but go on at ``deadline``: a peer that takes nothing more may be dead.
+
+        Nothing is lost by it: either side repeats what is not acknowledged.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                await socket.send(messages)
 
     async def _sleep_until(self, deadline: float) -> None:
         """Wait to be woken, or for the channel's deadline, or for ``deadline``."""
