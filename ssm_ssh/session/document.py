@@ -81,11 +81,23 @@ def parse_parameters(words: Iterable[str]) -> dict[str, list[str]]:
     return parameters
 
 
+def parse_reason(text: str) -> str:
+    """A session's reason. Raises ``InvalidOption`` for what the API would refuse."""
+    if text.isprintable() and 1 <= len(text) <= _REASON_CHARACTERS:
+        return text
+    raise InvalidOption(
+        "this reason cannot be used", hint=f"1 to {_REASON_CHARACTERS} characters, all on one line"
+    )
+
+
 def default_reason(verb: str) -> str:
     """What CloudTrail and the session list show where the user gave no reason: who asked, from where."""
     try:
         user = getpass.getuser()
-    except (OSError, KeyError):
+    except (OSError, KeyError, ImportError):
         # A uid without a name, as in containers; Windows without USERNAME.
         user = "unknown"
-    return f"ssm-ssh {verb} {user}@{socket.gethostname()}"[:_REASON_CHARACTERS]
+    reason = f"ssm-ssh {verb} {user}@{socket.gethostname()}"
+    # Both names are whatever somebody set them to, and the API takes one line.
+    printable = "".join(character if character.isprintable() else "?" for character in reason)
+    return printable[:_REASON_CHARACTERS]

@@ -1,10 +1,16 @@
-"""What an agent's last words mean to a user."""
+"""A session's end: the call that brings it about, and what an agent's last words mean to a user."""
 
 from __future__ import annotations
 
-from typing import Final
+import logging
+from typing import TYPE_CHECKING, Final
 
-from ssm_ssh.errors import SessionFailed
+from ssm_ssh.errors import AccessDenied, SessionFailed, SsmSshError
+
+if TYPE_CHECKING:
+    from ssm_ssh.transport.control_plane import ControlPlane
+
+_log = logging.getLogger(__name__)
 
 # The agent's texts (protocol 12.4 and 7.3), by a part that stays the same between versions.
 _HINTS: Final = (
@@ -34,3 +40,14 @@ def explain_ending(session_id: str, output: str) -> SessionFailed:
     """The error for a session that was ended with ``output``."""
     hint = next((hint for part, hint in _HINTS if part in output), _ELSE)
     return SessionFailed(session_id, output.replace("----------ERROR-------", "").strip(), hint=hint)
+
+
+def end_session(control_plane: ControlPlane, session_id: str) -> None:
+    """Call TerminateSession; that it cannot be called is told under -v and is no failure. Blocks."""
+    try:
+        control_plane.terminate_session(session_id)
+    except AccessDenied as denied:
+        # Many policies forbid it; the service ends the session at its idle limit.
+        _log.info("session %s stays open until its idle limit: %s", session_id, denied)
+    except SsmSshError as error:
+        _log.warning("session %s could not be terminated: %s", session_id, error)

@@ -8,13 +8,13 @@ import logging
 import time
 import uuid
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ssm_ssh.errors import (
-    AccessDenied,
     DataChannelLost,
     HandshakeError,
+    SessionEnded,
     SessionFailed,
     SessionLost,
     SessionTimeout,
@@ -23,18 +23,21 @@ from ssm_ssh.errors import (
 from ssm_ssh.protocol.data_channel import DataChannel, PathLimits
 from ssm_ssh.protocol.event import ChannelEnded, DataReceived, Event, FlagReceived, SessionReady
 from ssm_ssh.session.ahead import ConnectionAhead, find_route
-from ssm_ssh.session.ending import explain_ending
+from ssm_ssh.session.ending import end_session, explain_ending
 from ssm_ssh.session.outage import Outage, may_pass
 from ssm_ssh.session.port_stream import PortStream
+from ssm_ssh.session.uninterrupted import uninterrupted
 from ssm_ssh.transport.driver import Driver, single_cause
 from ssm_ssh.transport.websocket import open_websocket
 from ssm_ssh.wire.payload import SessionType
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import AsyncIterator, Awaitable, Mapping
 
+    from ssm_ssh.transport.connection import Connection, Route
     from ssm_ssh.transport.control_plane import ControlPlane, StartedSession
-    from ssm_ssh.transport.websocket import WebSocket
+    from ssm_ssh.transport.driver import MessageSocket
+    from ssm_ssh.transport.stream_url import StreamAddress
 
 _log = logging.getLogger(__name__)
 
@@ -65,11 +68,27 @@ class SessionOptions:
     limits: PathLimits | None = None
 
 
+class Connect(Protocol):
+    """What opens a stream: ``open_websocket``, or a test's own."""
+
+    async def __call__(
+        self,
+        address: StreamAddress,
+        route: Route,
+        *,
+        headers: Mapping[str, str],
+        ahead: Connection | None,
+        timeout_seconds: float,
+    ) -> MessageSocket:
+        """See ``open_websocket``."""
+
+
 class Session:
     """One live session; made by ``open_session``.
 
     Attributes:
         stream: The port's bytes, once ``wait_ready`` has returned.
+        resumes: How often a lost stream was replaced.
     """
 
     def __init__(
@@ -77,23 +96,27 @@ class Session:
         control_plane: ControlPlane,
         started: StartedSession,
         options: SessionOptions,
+        *,
         ahead: ConnectionAhead,
+        connect: Connect,
     ) -> None:
         self._control_plane = control_plane
         self._started = started
         self._options = options
         self._ahead = ahead
+        self._open_stream = connect
         self._channel = DataChannel(
             client_id=str(uuid.uuid4()),
             wall_clock_ms=lambda: time.time_ns() // 1_000_000,
             limits=options.limits,
             payload_bytes=options.payload_bytes,
         )
-        self._driver = Driver(self._channel, self._deliver)
+        self._driver = Driver(self._channel, self._deliver, self._wait_room)
         self.stream = PortStream(self._channel, self._driver)
         self._ready: SessionReady | None = None
         self._failure: SsmSshError | None = None
         self._is_opened = False
+        self._is_streaming = False
         self._is_carried = True
         # The service has said that the session is over; until then it must be terminated.
         self._is_over = False
@@ -106,8 +129,17 @@ class Session:
 
     @property
     def limits(self) -> PathLimits:
-        """What is known about the way to the region by now."""
-        return self._channel.limits
+        """What is known about the way to the region by now, what was known before included."""
+        learned, known = self._channel.limits, self._options.limits or PathLimits()
+        if self._options.payload_bytes is not None:
+            # A fixed size says nothing about others.
+            return replace(known, messages_per_second=learned.messages_per_second)
+        cap_bytes = learned.payload_cap_bytes
+        # A session that sent little probed nothing, which is no reason to forget.
+        payload_bytes = max(learned.payload_bytes, known.payload_bytes)
+        if cap_bytes is not None:
+            payload_bytes = min(payload_bytes, cap_bytes)
+        return replace(learned, payload_bytes=payload_bytes)
 
     async def wait_ready(self) -> SessionReady:
         """Wait for the agent; returns what kind of session it is.
@@ -116,6 +148,8 @@ class Session:
             SessionTimeout: If the agent does not speak.
             SsmSshError: Why the session ended first.
         """
+        # A stream that does not open has limits of its own, and errors that say more.
+        await self._driver.wait_for(lambda: self._is_opened or not self._is_carried)
         try:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
                 await self._driver.wait_for(lambda: self._ready is not None or not self._is_carried)
@@ -151,58 +185,83 @@ class Session:
             await self._carry()
         except SsmSshError as failure:
             self._failure = failure
+        except BaseException:
+            # Our own doing, or a bug: who still reads must not take it for the end of the node's server.
+            self._failure = self._failure or SessionEnded()
+            raise
         finally:
             self._is_carried = False
             self._channel.close()
             self.stream.finish(self._failure)
 
     async def _carry(self) -> None:
-        loop = asyncio.get_running_loop()
-        outage = Outage(loop.time(), OPEN_SECONDS)
+        outage = Outage(asyncio.get_running_loop().time(), OPEN_SECONDS)
         while True:
-            heard = self._driver.messages_heard
-            failure = await self._carry_once()
+            failure = await self._carry_once(outage)
             if failure is None:
                 return
-            is_orderly = isinstance(failure, DataChannelLost) and failure.close_code == _ORDERLY_CLOSE
-            self._channel.connection_lost(loop.time(), is_orderly=is_orderly)
-            if self._driver.messages_heard > heard:
-                outage = Outage(loop.time(), self._options.resume_seconds)
             _log.info("session %s: %s; resuming", self.session_id, failure)
             self._started = await self._resume(outage, failure)
 
-    async def _carry_once(self) -> SsmSshError | None:
+    async def _carry_once(self, outage: Outage) -> SsmSshError | None:
         """Carry the channel on one stream. Returns None at the session's end, else what may pass."""
         try:
-            websocket = await self._connect()
+            socket = await self._connect(outage)
             try:
-                await self._driver.run(websocket)
+                await self._drive(socket, outage)
             finally:
-                await websocket.close()
+                await socket.close()
         except SsmSshError as failure:
             if may_pass(failure):
                 return failure
             raise
         return None
 
-    async def _connect(self) -> WebSocket:
+    async def _connect(self, outage: Outage) -> MessageSocket:
         """A stream with the channel opened on it."""
+        loop = asyncio.get_running_loop()
+        seconds = min(STREAM_SECONDS, outage.seconds_left(loop.time()))
+        deadline = loop.time() + seconds
         # Where token and signature go is checked anew for every stream URL, before either leaves.
         address = self._control_plane.stream_address(self._started)
-        headers = await asyncio.to_thread(self._control_plane.stream_headers, address)
-        websocket = await open_websocket(
-            address,
-            await find_route(self._control_plane, address),
-            headers=headers,
-            ahead=await self._ahead.take(address),
-            timeout_seconds=STREAM_SECONDS,
+        try:
+            async with asyncio.timeout_at(deadline):
+                headers = await asyncio.to_thread(self._control_plane.stream_headers, address)
+                route = await find_route(self._control_plane, address)
+                ahead = await self._ahead.take(address)
+        except TimeoutError:
+            raise DataChannelLost(f"it could not be opened within {seconds:g} seconds") from None
+        socket = await self._open_stream(
+            address, route, headers=headers, ahead=ahead, timeout_seconds=max(0.0, deadline - loop.time())
         )
         if self._is_opened:
-            self._channel.reopen(self._started.token, asyncio.get_running_loop().time())
+            self._channel.reopen(self._started.token, loop.time())
         else:
             self._channel.open(self._started.token)
             self._is_opened = True
-        return websocket
+            self._driver.progress.set()
+        return socket
+
+    async def _drive(self, socket: MessageSocket, outage: Outage) -> None:
+        """Run the channel on an open stream until one of them ends."""
+        loop = asyncio.get_running_loop()
+        opened_at, heard = loop.time(), self._driver.messages_heard
+        self._is_streaming = True
+        try:
+            await self._driver.run(socket)
+        except DataChannelLost as failure:
+            now = loop.time()
+            self._channel.connection_lost(now, is_orderly=failure.close_code == _ORDERLY_CLOSE)
+            outage.stream_lost(
+                now,
+                self._options.resume_seconds,
+                lived_seconds=now - opened_at,
+                has_heard=self._driver.messages_heard > heard,
+            )
+            raise
+        finally:
+            self._is_streaming = False
+            self._driver.progress.set()
 
     async def _resume(self, outage: Outage, failure: SsmSshError) -> StartedSession:
         """A new token and URL for the session.
@@ -212,7 +271,7 @@ class Session:
             SessionFailed: If the service says that the session is over.
         """
         loop = asyncio.get_running_loop()
-        while not outage.is_over_limit(loop.time()):
+        while outage.seconds_left(loop.time()) > 0:
             await asyncio.sleep(outage.next_pause(loop.time()))
             try:
                 resumed = await asyncio.to_thread(self._control_plane.resume_session, self.session_id)
@@ -231,14 +290,14 @@ class Session:
             f"session {self.session_id} could not be {step} within {outage.seconds:g} seconds: {failure}"
         ) from failure
 
-    async def _deliver(self, event: Event) -> None:
+    def _deliver(self, event: Event) -> None:
         match event:
             case SessionReady():
                 self._ready = event
                 if event.customer_message:
                     _log.warning("%s", event.customer_message)
             case DataReceived(data):
-                await self.stream.feed(data)
+                self.stream.feed(data)
             case FlagReceived():
                 # Protocol 7.2: agents send one flag, and only in mux sessions.
                 pass
@@ -246,33 +305,26 @@ class Session:
                 self._is_over = True
                 if output:
                     self._failure = explain_ending(self.session_id, output)
-        self._driver.progress.set()
+
+    async def _wait_room(self) -> None:
+        await self.stream.wait_room()
 
     # --- the end ---
 
     async def terminate(self) -> None:
         """End the session at the service unless it is over: by the flag where that works, else by the API."""
+        # Nobody reads any more, and what is unread must not stand before the word that the session is over.
+        await self.stream.close()
         if self._is_over:
             return
-        if self._ready is not None and self._is_carried and _knows_flag(self._ready.agent_version):
+        if self._ready is not None and self._is_streaming and _knows_flag(self._ready.agent_version):
             self._channel.terminate()
             self._driver.wake()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(FLAG_SECONDS):
-                    await self._driver.wait_for(lambda: not self._is_carried)
+                    await self._driver.wait_for(lambda: not self._is_streaming)
         if not self._is_over:
             await asyncio.to_thread(end_session, self._control_plane, self.session_id)
-
-
-def end_session(control_plane: ControlPlane, session_id: str) -> None:
-    """Call TerminateSession; that it cannot be called is told under -v and is no failure."""
-    try:
-        control_plane.terminate_session(session_id)
-    except AccessDenied as denied:
-        # Many policies forbid it; the service ends the session at its idle limit.
-        _log.info("session %s stays open until its idle limit: %s", session_id, denied)
-    except SsmSshError as error:
-        _log.warning("session %s could not be terminated: %s", session_id, error)
 
 
 def _knows_flag(agent_version: str) -> bool:
@@ -283,7 +335,11 @@ def _knows_flag(agent_version: str) -> bool:
 
 @asynccontextmanager
 async def open_session(
-    control_plane: ControlPlane, starting: Awaitable[StartedSession], options: SessionOptions
+    control_plane: ControlPlane,
+    starting: Awaitable[StartedSession],
+    options: SessionOptions,
+    *,
+    connect: Connect = open_websocket,
 ) -> AsyncIterator[Session]:
     """Carry a session while the body runs, and terminate it on every way out.
 
@@ -292,19 +348,24 @@ async def open_session(
         starting: StartSession's answer, maybe still on its way. If the caller is cancelled meanwhile, the
             answer is awaited and its session terminated: nothing is left open.
         options: The user's choices.
+        connect: Opens a stream.
     """
     try:
-        async with asyncio.TaskGroup() as tasks, ConnectionAhead(control_plane, tasks) as ahead:
+        async with (
+            asyncio.TaskGroup() as tasks,
+            ConnectionAhead(control_plane, tasks, timeout_seconds=STREAM_SECONDS) as ahead,
+        ):
             started = await _started(control_plane, starting)
-            session = Session(control_plane, started, options, ahead)
+            session = Session(control_plane, started, options, ahead=ahead, connect=connect)
             carrying = tasks.create_task(session.carry())
             try:
                 yield session
             finally:
-                await session.terminate()
+                await uninterrupted(session.terminate())
                 carrying.cancel()
     except BaseExceptionGroup as group:
-        raise single_cause(group) from None
+        cause = single_cause(group)
+        raise cause from cause.__cause__
 
 
 async def _started(control_plane: ControlPlane, starting: Awaitable[StartedSession]) -> StartedSession:
@@ -312,7 +373,11 @@ async def _started(control_plane: ControlPlane, starting: Awaitable[StartedSessi
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
-        with contextlib.suppress(SsmSshError):
-            started = await future
-            await asyncio.to_thread(end_session, control_plane, started.session_id)
+        await uninterrupted(_abandon(control_plane, future))
         raise
+
+
+async def _abandon(control_plane: ControlPlane, starting: asyncio.Future[StartedSession]) -> None:
+    with contextlib.suppress(SsmSshError, asyncio.CancelledError):
+        started = await starting
+        await asyncio.to_thread(end_session, control_plane, started.session_id)

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 def begin_session(control_plane: ControlPlane, request: SessionRequest) -> Future[StartedSession]:
     """Call StartSession in a thread of its own; the future holds its answer or its error.
 
-    Whoever drops the future must see to the session's end, whenever the answer comes.
+    Whoever drops the future must see to the session's end, whenever the answer comes. It cannot be cancelled:
+    the request is on its way.
     """
     future: Future[StartedSession] = Future()
+    future.set_running_or_notify_cancel()
 
     def call() -> None:
         try:
