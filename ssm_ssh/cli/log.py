@@ -30,5 +30,5 @@ def show_log(verbosity: int) -> None:
 def show_traceback(error: SsmSshError, verbosity: int) -> None:
     """With -vv, where ``error`` came from."""
     if verbosity >= len(_LEVELS) - 1:
-        for line in traceback.format_exception(error):
-            say(line.rstrip())
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            say(line)

@@ -12,9 +12,15 @@ from typing import TYPE_CHECKING, Final
 from ssm_ssh.cli.log import show_log, show_traceback
 from ssm_ssh.cli.message import report
 from ssm_ssh.errors import ExitStatus, InvalidOption, SsmSshError
-from ssm_ssh.session.document import default_reason, parse_document_name, parse_parameters, parse_port
-from ssm_ssh.ssh.options import ProxyOptions
+from ssm_ssh.session.document import (
+    default_reason,
+    parse_document_name,
+    parse_parameters,
+    parse_port,
+    parse_reason,
+)
 from ssm_ssh.ssh.proxy import run_proxy
+from ssm_ssh.ssh.options import ProxyOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,7 +95,7 @@ def _options(given: list[tuple[str, str]], words: list[str]) -> ProxyOptions:
         raise InvalidOption(f"proxy takes HOST [PORT] [USER], not {len(words)} words", hint=_USAGE_HINT)
     host, port, user = (*words, None, None)[:3]
     last = dict(given)
-    document_name = last.get("--document-name")
+    document_name, reason = last.get("--document-name"), last.get("--reason")
     return ProxyOptions(
         target=host or "",
         port=22 if port is None else parse_port(port),
@@ -97,7 +103,7 @@ def _options(given: list[tuple[str, str]], words: list[str]) -> ProxyOptions:
         profile=last.get("--profile"),
         region=last.get("--region"),
         stream_endpoint=last.get("--stream-endpoint"),
-        reason=last.get("--reason", default_reason("proxy")),
+        reason=default_reason("proxy") if reason is None else parse_reason(reason),
         document_name=None if document_name is None else parse_document_name(document_name),
         parameters=parse_parameters(value for name, value in given if name == "--parameters"),
         resume_seconds=60.0 * _number(last, "--resume-minutes", _RESUME_MINUTES, 10),

@@ -6,8 +6,8 @@ import asyncio
 import logging
 from typing import Final, Protocol
 
-from ssm_ssh.errors import SessionEnded, SessionTimeout
-from ssm_ssh.transport.byte_stream import ByteStream, copy
+from ssm_ssh.errors import SessionTimeout, SsmSshError, StreamReset
+from ssm_ssh.transport.byte_stream import ByteStream
 from ssm_ssh.transport.driver import single_cause
 
 _log = logging.getLogger(__name__)
@@ -38,7 +38,9 @@ class Exchange:
     def __init__(self, local: LocalEnd, remote: ByteStream) -> None:
         self._local = local
         self._remote = remote
-        self._received_at: float | None = None
+        self._has_received = False
+        # Since when the remote side has been waited for; None while the local side is.
+        self._quiet_since: float | None = None
 
     async def run(self) -> None:
         """Move the bytes.
@@ -58,38 +60,54 @@ class Exchange:
                 for task in others:
                     task.cancel()
         except BaseExceptionGroup as group:
-            raise single_cause(group) from None
+            cause = single_cause(group)
+            raise cause from cause.__cause__
 
     async def _download(self) -> None:
-        while data := await self._remote.read():
-            self._received_at = asyncio.get_running_loop().time()
+        while data := await self._receive():
             try:
                 await self._local.write(data)
-            except OSError as error:
+            except StreamReset as error:
                 # Nobody reads: the local program is gone, which is its right.
                 _log.debug("the local reader is gone: %s", error)
                 return
         await self._local.end()
 
+    async def _receive(self) -> bytes:
+        self._quiet_since = asyncio.get_running_loop().time()
+        data = await self._remote.read()
+        self._quiet_since = None
+        self._has_received = True
+        return data
+
     async def _upload(self, download: asyncio.Task[None]) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            await copy(self._local, self._remote)
-        except SessionEnded:
-            # The download knows it too, and still has the last bytes to deliver.
-            return
-        ended_at = loop.time()
-        while (left := max(ended_at, self._received_at or ended_at) + LINGER_SECONDS - loop.time()) > 0:
-            if await self._local.wait_abandoned(left):
-                break
+        while data := await self._local.read():
+            try:
+                await self._remote.write(data)
+            except SsmSshError:
+                # The download meets the same end, behind the last bytes, and tells it.
+                return
+        await self._remote.end()
+        await self._linger()
         download.cancel()
+
+    async def _linger(self) -> None:
+        """Wait until nothing has come back for a while, or nobody is there to read it."""
+        loop = asyncio.get_running_loop()
+        ended_at = loop.time()
+        while True:
+            # While the local side takes its time, nothing can be said about the remote one.
+            quiet_since = loop.time() if self._quiet_since is None else max(ended_at, self._quiet_since)
+            left = quiet_since + LINGER_SECONDS - loop.time()
+            if left <= 0 or await self._local.wait_abandoned(left):
+                return
 
     async def _watch_silence(self) -> None:
         await asyncio.sleep(SILENCE_TOLD_SECONDS)
-        if self._received_at is None:
+        if not self._has_received:
             _log.warning("the node has not sent a byte for %g seconds; waiting", SILENCE_TOLD_SECONDS)
         await asyncio.sleep(SILENCE_SECONDS - SILENCE_TOLD_SECONDS)
-        if self._received_at is None:
+        if not self._has_received:
             raise SessionTimeout(
                 "waiting for the node's first byte",
                 SILENCE_SECONDS,

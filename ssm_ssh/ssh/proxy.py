@@ -12,9 +12,12 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Final
 
+from ssm_ssh.errors import SsmSshError
 from ssm_ssh.session.document import ssh_request
+from ssm_ssh.session.ending import end_session
 from ssm_ssh.session.starting import begin_session
 from ssm_ssh.session.target import parse_target, resolve_target
+from ssm_ssh.ssh.stop import Stop
 from ssm_ssh.transport.control_plane import ControlPlane
 
 if TYPE_CHECKING:
@@ -33,6 +36,7 @@ def run_proxy(options: ProxyOptions) -> None:
         SsmSshError: Why it could not be carried.
         KeyboardInterrupt: After Ctrl-C or SIGTERM; the session is terminated then, too.
     """
+    _occupy_standard_descriptors()
     _heed_signals()
     tunnel_input = _take_stdin()
     target = parse_target(options.target)
@@ -46,6 +50,8 @@ def run_proxy(options: ProxyOptions) -> None:
         parameters=options.parameters,
         reason=options.reason,
     )
+    stop = Stop()
+    stop.listen()
     starting = begin_session(control_plane, request)
     is_handed_over = False
     try:
@@ -53,14 +59,29 @@ def run_proxy(options: ProxyOptions) -> None:
 
         from ssm_ssh.ssh.carry import carry  # noqa: PLC0415 -- likewise
 
-        is_handed_over = True
+        async def carried() -> None:
+            nonlocal is_handed_over
+            is_handed_over = True
+            await carry(control_plane, starting, options, tunnel_input=tunnel_input, stop=stop)
+
         try:
-            asyncio.run(carry(control_plane, starting, options, tunnel_input))
+            asyncio.run(carried())
         except asyncio.CancelledError:
             raise KeyboardInterrupt from None
     finally:
         if not is_handed_over:
             _abandon(control_plane, starting)
+        control_plane.close()
+
+
+def _occupy_standard_descriptors() -> None:
+    """Put /dev/null where stdin, stdout or stderr is closed, lest a socket to AWS gets its number."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The lowest free number is the one that was just found to be free.
+            os.open(os.devnull, os.O_RDWR)
 
 
 def _heed_signals() -> None:
@@ -80,11 +101,7 @@ def _take_stdin() -> int:
     A ``credential_process``, or whatever else is started on the way, may read stdin as its own; a byte that
     it took would be missing in the tunnel.
     """
-    try:
-        tunnel_input = os.dup(STDIN)
-    except OSError:
-        # stdin was never open: a tunnel without input.
-        return os.open(os.devnull, os.O_RDONLY)
+    tunnel_input = os.dup(STDIN)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, STDIN)
     os.close(nothing)
@@ -92,8 +109,6 @@ def _take_stdin() -> int:
 
 
 def _abandon(control_plane: ControlPlane, starting: Future[StartedSession]) -> None:
-    """Whatever stopped us between the request and its use: the session it started must not stay."""
-    from ssm_ssh.session.session import end_session  # noqa: PLC0415 -- only on the way out
-
-    with contextlib.suppress(Exception):
+    """The event loop could not even be started: the session that was must not stay."""
+    with contextlib.suppress(SsmSshError):
         end_session(control_plane, starting.result().session_id)
