@@ -19,8 +19,8 @@ from ssm_ssh.session.document import (
     parse_port,
     parse_reason,
 )
-from ssm_ssh.ssh.proxy import run_proxy
 from ssm_ssh.ssh.options import ProxyOptions
+from ssm_ssh.ssh.proxy import run_proxy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
