@@ -190,8 +190,8 @@ class Emulator:
         rooms: list[Room] = [ssm_room(account), ec2_room(account), instance_connect_room(account)]
         self.api = ApiDoor(rooms, guard, self.faults)
         gateway = MessageGateway(account, guard)
-        admin = AdminDoor(self.sessions, self.api, self.faults, guard)
-        application = web.Application(client_max_size=LARGEST_BODY_BYTES)
+        admin = AdminDoor(self.sessions, self.api, self.faults)
+        application = web.Application(middlewares=[guard.middleware()], client_max_size=LARGEST_BODY_BYTES)
         application.add_routes(
             [
                 web.post("/", self.api.answer),

@@ -32,7 +32,6 @@ class MessageGateway:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Serve one WebSocket from upgrade to end."""
-        self._guard.check_host(request)
         faults = self._account.faults.now
         if faults.refused_upgrade_status is not None:
             return web.Response(status=faults.refused_upgrade_status)

@@ -15,6 +15,8 @@ from ssm_ssh.emulator.api_error import expired_token
 from ssm_ssh.emulator.signature import Credentials, ReceivedRequest, check_signature
 
 if TYPE_CHECKING:
+    from aiohttp.typedefs import Handler, Middleware
+
     from ssm_ssh.emulator.fault import FaultSwitch
     from ssm_ssh.emulator.settings import ServiceSettings
 
@@ -38,7 +40,17 @@ class Guard:
         for name in settings.server_host_names:
             self._hosts |= {name, f"{name}:443"}
 
-    def check_host(self, request: web.Request) -> None:
+    def middleware(self) -> Middleware:
+        """What stands before every path, known or not."""
+
+        @web.middleware
+        async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+            self._check_host(request)
+            return await handler(request)
+
+        return check
+
+    def _check_host(self, request: web.Request) -> None:
         """Raise ``web.HTTPForbidden`` for a foreign Host and for any Origin."""
         if request.headers.get("Host", "").lower() not in self._hosts:
             raise web.HTTPForbidden(text="this host is not served here")

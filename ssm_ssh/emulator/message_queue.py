@@ -27,9 +27,6 @@ class MessageQueue:
         self._reader: asyncio.Future[None] | None = None
         self._is_closed = False
 
-    def __len__(self) -> int:
-        return len(self._messages)
-
     @property
     def has_room(self) -> bool:
         """Whether ``put`` would not wait."""

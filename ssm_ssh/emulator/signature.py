@@ -66,11 +66,6 @@ class _Claim:
     signature: str
 
 
-def is_signed(request: ReceivedRequest) -> bool:
-    """Whether the request claims to be signed at all."""
-    return "authorization" in request.headers
-
-
 def check_signature(
     request: ReceivedRequest, credentials: Credentials, *, service: str, region: str, now: datetime
 ) -> None:

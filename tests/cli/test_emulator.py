@@ -23,27 +23,36 @@ def emulator(*words: str) -> subprocess.CompletedProcess[str]:
 
 def test_prints_its_variables_and_runs_until_it_is_told() -> None:
     """The lines can be sourced; the admin's door answers; SIGTERM ends it with status 0."""
-    with subprocess.Popen(
+    process = subprocess.Popen(
         [*PROGRAM, "--node", "web-1,tag:env=prod", "--timing", "fast"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        variables = {}
-        for line in process.stdout:
-            verb, _, rest = line.strip().partition(" ")
-            if verb == "export":
-                name, _, value = rest.partition("=")
-                (variables[name],) = shlex.split(value)
-            if "SSM_SSH_EMULATOR" in variables:
-                break
-        assert "web-1" in process.stderr.readline()
-        with urllib.request.urlopen(f"{variables['SSM_SSH_EMULATOR']}/state") as answer:
-            assert json.loads(answer.read())["live"] == 0
-        process.send_signal(signal.SIGTERM)
+    )
+    with process:
+        try:
+            variables = read_exports(process)
+            assert process.stderr is not None
+            assert "web-1" in process.stderr.readline()
+            with urllib.request.urlopen(f"{variables['SSM_SSH_EMULATOR']}/state") as answer:
+                assert json.loads(answer.read())["live"] == 0
+        finally:
+            process.send_signal(signal.SIGTERM)
         assert process.wait(SECONDS) == 0
+
+
+def read_exports(process: subprocess.Popen[str]) -> dict[str, str]:
+    """The variables that the command prints, read as a shell would."""
+    assert process.stdout is not None
+    variables: dict[str, str] = {}
+    for line in process.stdout:
+        verb, _, rest = line.strip().partition(" ")
+        if verb == "export":
+            name, _, value = rest.partition("=")
+            (variables[name],) = shlex.split(value)
+        if "SSM_SSH_EMULATOR" in variables:
+            break
+    return variables
 
 
 def test_a_command_has_the_variables_and_gives_its_status() -> None:

@@ -41,6 +41,8 @@ class EchoAgent:
         orders: The sessions it was ordered to run.
         control: Types of the control messages it received, in order.
         received: Every binary message it received.
+        first_words: Wrong first messages, one for each dial, before it opens its link properly.
+        is_deaf: Takes nothing from its link.
         flood: Output payloads to send unasked, as soon as the link is open.
     """
 
@@ -49,6 +51,7 @@ class EchoAgent:
         self.control: list[str] = []
         self.received: list[bytes] = []
         self.flood: list[bytes] = []
+        self.first_words: list[str | bytes] = []
         self.is_deaf = False
         self.cuts = 0
         self.sequence_number = 0
@@ -70,6 +73,8 @@ class EchoAgent:
             return complete
 
     async def _serve(self, order: SessionOrder, link: AgentLink) -> TaskComplete:
+        if self.first_words:
+            await link.send(self.first_words.pop(0))
         await link.send(OpenDataChannel(request_id="r", token="t").encode())
         state = AgentSessionState("Connected", order.session_id).encode()
         await link.send(

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     "headers", [{"Host": "evil.example"}, {"Host": "127.0.0.1"}, {"Origin": "http://127.0.0.1"}]
 )
-@pytest.mark.parametrize("path", ["/", "/v1/data-channel/alice-1", "/_emulator"])
+@pytest.mark.parametrize("path", ["/", "/v1/data-channel/alice-1", "/_emulator", "/nowhere"])
 def test_foreign_hosts_and_pages_are_refused(path: str, headers: dict[str, str]) -> None:
     """A rebound name or a page in a browser gets nothing, not even an error of AWS's."""
 
@@ -159,6 +159,14 @@ def test_the_synchronous_face() -> None:
         ssm.close()
 
 
+def test_proxies_are_not_for_the_emulator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a proxy leads to AWS, the stand-in's address is made an exception of it."""
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "example.com")
+    assert Emulator([]).environment["NO_PROXY"] == "example.com,127.0.0.1"
+
+
 def test_failures_reach_the_callers_thread() -> None:
     """What fails at the start or inside is raised where the block is; the caller's own errors stay as are."""
     with start_emulator([EchoNode()]) as emulator:
@@ -216,7 +224,7 @@ def test_the_admins_door() -> None:
 
 
 def test_many_megabytes_pass_through() -> None:
-    """20 MB each way at 1 KiB a message, both slowed only by each other."""
+    """20 MB each way, nothing lost; the messages under way are bounded by what the queues hold."""
 
     async def scenario() -> None:
         async with Emulator([EchoNode()]) as emulator, open_session(emulator) as client:

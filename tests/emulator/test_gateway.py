@@ -323,3 +323,39 @@ def test_what_no_client_says_goes_nowhere() -> None:
             assert len(node.agent.received) == 1
 
     run(scenario())
+
+
+def test_a_stuck_agent_does_not_stop_pings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent that takes nothing loses messages after a while; the client's pings are answered again."""
+    monkeypatch.setattr("ssm_ssh.emulator.relay._STUCK_SECONDS", 0.1)
+
+    async def scenario() -> None:
+        node = EchoNode()
+        node.agent.is_deaf = True
+        settings = ServiceSettings(agent_grace_seconds=0.1)
+        async with Emulator([node], settings=settings) as emulator, open_session(emulator) as client:
+            for _ in range(200):
+                await client.say(b"x")
+            await client.socket.ping(b"?")
+            assert (await client.socket.receive(timeout=5)).type is aiohttp.WSMsgType.PONG
+            counts = emulator.sessions.records[0].counts
+            assert counts.from_client == 200
+            assert counts.to_agent + counts.lost == 200
+            assert counts.to_agent == 32
+
+    run(scenario())
+
+
+def test_an_agent_must_open_its_link_with_text() -> None:
+    """Anything but OpenDataChannel first cuts the link, as the gateway does with clients."""
+
+    async def scenario() -> None:
+        node = EchoNode()
+        node.agent.first_words = [b"binary", "no json"]
+        async with Emulator([node]) as emulator, open_session(emulator) as client:
+            await client.say(b"third time")
+            assert await client.hear_output() == b"third time"
+            assert node.agent.cuts == 2
+            assert emulator.sessions.records[0].counts.agent_channels == 1
+
+    run(scenario())
