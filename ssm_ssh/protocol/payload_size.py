@@ -7,16 +7,18 @@ for data only after the probe was acknowledged.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 # Specification: what the official plugin sends; always safe.
 SAFE_PAYLOAD_BYTES: Final = 1024
 # Ours: with 4, 16 and 32 KiB an agent takes 58, 92 and close to 99 MB/s instead of 16 to 29 (protocol 11.2).
 PROBED_SIZES: Final = (4 * 1024, 16 * 1024, 32 * 1024)
-# Ours: so much must have been sent in one go before a larger payload is worth a probe.
+# Ours: so much must have been sent, without so long a pause, before a larger payload is worth a probe.
 BACKLOG_BYTES: Final = 1024 * 1024
+BACKLOG_PAUSE_SECONDS: Final = 1.0
 # Ours: a probe that vanished without breaking the stream may have been bad luck once.
-_PATIENCE: Final = 2
+PATIENCE: Final = 2
 
 
 class PayloadSize:
@@ -24,7 +26,7 @@ class PayloadSize:
 
     Attributes:
         data_bytes: The largest payload to send now; grows as probes pass.
-        cap_bytes: The largest size still worth a probe; shrinks as probes fail.
+        cap_bytes: The largest size still worth a probe, or None while none has failed.
     """
 
     def __init__(
@@ -33,30 +35,42 @@ class PayloadSize:
         """Start a search.
 
         Args:
-            fixed: A size to use without any search.
+            fixed: A size to use without any search; nothing is learned then.
             known: A size that passed in an earlier session: probed first, not trusted.
             cap: A limit learned in an earlier session.
         """
         self.data_bytes = SAFE_PAYLOAD_BYTES if fixed is None else fixed
-        self.cap_bytes = self.data_bytes if fixed is not None else (PROBED_SIZES[-1] if cap is None else cap)
+        self.cap_bytes = cap
+        self._is_fixed = fixed is not None
         self._known = known
         self._probed: int | None = None
         self._vanished = 0
+        self._backlog_bytes = 0
+        self._sent_at = -math.inf
 
     @property
-    def is_probing(self) -> bool:
-        """Whether a probe is on its way."""
-        return self._probed is not None
+    def known_bytes(self) -> int:
+        """The largest size known to pass, in this session or an earlier one."""
+        known = self._known if self.cap_bytes is None else min(self._known, self.cap_bytes)
+        return known if self._is_fixed else max(known, self.data_bytes)
 
-    def next_probe(self, backlog_bytes: int) -> int | None:
+    def sent(self, size_bytes: int, now: float) -> None:
+        """So much data was sent."""
+        if now - self._sent_at > BACKLOG_PAUSE_SECONDS:
+            self._backlog_bytes = 0
+        self._backlog_bytes += size_bytes
+        self._sent_at = now
+
+    def next_probe(self, largest: int) -> int | None:
         """The size to probe now, or None; the caller sends it and says how it went.
 
         Args:
-            backlog_bytes: How much was sent since there was last nothing to send.
+            largest: A larger payload would be of no use now.
         """
-        if self._probed is not None or backlog_bytes < BACKLOG_BYTES:
+        if self._probed is not None or self._is_fixed or self._backlog_bytes < BACKLOG_BYTES:
             return None
-        candidates = [size for size in PROBED_SIZES if self.data_bytes < size <= self.cap_bytes]
+        limit = largest if self.cap_bytes is None else min(largest, self.cap_bytes)
+        candidates = [size for size in PROBED_SIZES if self.data_bytes < size <= limit]
         if not candidates:
             return None
         remembered = [size for size in candidates if size <= self._known]
@@ -73,7 +87,7 @@ class PayloadSize:
     def probe_vanished(self) -> None:
         """The probe was not acknowledged while the stream lived on."""
         self._vanished += 1
-        if self._vanished < _PATIENCE:
+        if self._vanished < PATIENCE:
             self._probed = None
         else:
             self.probe_broke_stream()

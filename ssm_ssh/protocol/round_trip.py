@@ -1,6 +1,6 @@
 """Round-trip time of a data channel and what follows from it: when an unacknowledged message is overdue.
 
-RFC 6298's estimate. Karn's rule is the caller's: a message that was sent twice gives no sample.
+RFC 6298's estimate with Karn's rule: a message that was sent twice gives no sample, only patience.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ INITIAL_RETRANSMIT_SECONDS: Final = 0.4
 MIN_RETRANSMIT_SECONDS: Final = 0.2
 # Ours: a stalled port is asked again this often, and no more.
 MAX_RETRANSMIT_SECONDS: Final = 5.0
+# Ours: how many doublings new messages inherit from one that needed them, until there is a sample.
+MAX_INHERITED_DOUBLINGS: Final = 3
 
-_VARIANCE_WEIGHT: Final = 1 / 4
+_VARIATION_WEIGHT: Final = 1 / 4
 _SAMPLE_WEIGHT: Final = 1 / 8
 
 
@@ -28,25 +30,36 @@ class RoundTrip:
     def __init__(self) -> None:
         self.smoothed_seconds: float | None = None
         self._variation_seconds = 0.0
+        self._doublings = 0
 
     def sample(self, seconds: float) -> None:
         """Take in one measured round trip."""
+        self._doublings = 0
         if self.smoothed_seconds is None:
             self.smoothed_seconds = seconds
             self._variation_seconds = seconds / 2
             return
         deviation = abs(self.smoothed_seconds - seconds)
-        self._variation_seconds += _VARIANCE_WEIGHT * (deviation - self._variation_seconds)
+        self._variation_seconds += _VARIATION_WEIGHT * (deviation - self._variation_seconds)
         self.smoothed_seconds += _SAMPLE_WEIGHT * (seconds - self.smoothed_seconds)
 
-    def retransmit_seconds(self, transmissions: int) -> float:
-        """How long to wait for an acknowledgement of a message that was sent ``transmissions`` times.
+    def took_attempts(self, attempts: int) -> None:
+        """A message was acknowledged after so many attempts: no sample, but maybe the way has become longer.
 
-        Doubles with every transmission, within the two limits above.
+        RFC 6298, 5.5 to 5.7: the doubled time holds for new messages too, or a way longer than the time would
+        never be measured.
+        """
+        self._doublings = min(MAX_INHERITED_DOUBLINGS, max(self._doublings, attempts - 1))
+
+    def retransmit_seconds(self, attempts: int) -> float:
+        """How long to wait for an acknowledgement of a message that was sent ``attempts`` times.
+
+        Doubles with every attempt, within the two limits above.
         """
         if self.smoothed_seconds is None:
             once = INITIAL_RETRANSMIT_SECONDS
         else:
             once = max(MIN_RETRANSMIT_SECONDS, self.smoothed_seconds + 4 * self._variation_seconds)
+        doublings = max(attempts - 1, self._doublings)
         # The exponent is bounded only to keep the number finite; the limit is reached long before.
-        return min(MAX_RETRANSMIT_SECONDS, once * 2.0 ** min(transmissions - 1, 10))
+        return min(MAX_RETRANSMIT_SECONDS, once * 2.0 ** min(doublings, 10))

@@ -2,8 +2,10 @@
 
 The data channel has no window of its own; whatever is sent beyond what service and agent take at once only
 waits in somebody's queue, and a keystroke typed during an upload waits behind it. So once a round trip the
-window looks at the smallest delay of that round: near the smallest of late it grows, above it shrinks.
-Losses say nothing about load here (TCP is underneath) and are not looked at.
+window compares the smallest delay of that round with the way's own: near it the window grows, above it
+shrinks. The way's own delay cannot be seen past a queue of our making, so every few seconds of a long upload
+the queue is let run dry for one round. Losses say nothing about load here (TCP is underneath) and are not
+looked at.
 """
 
 from __future__ import annotations
@@ -14,33 +16,37 @@ from typing import Final
 # Ours: what an upload may add to a keystroke's delay.
 TARGET_DELAY_SECONDS: Final = 0.05
 INITIAL_WINDOW_BYTES: Final = 64 * 1024
-MIN_WINDOW_BYTES: Final = 32 * 1024
+# Ours: even an uplink of 1 Mbit/s carries this within little more than the target.
+MIN_WINDOW_BYTES: Final = 8 * 1024
 # Ours: bounds a session's memory, and stays well below the 8.5 MB at which an agent that waits for a stalled
 # port stops reading altogether (protocol 7.6).
 MAX_WINDOW_BYTES: Final = 4 * 1024 * 1024
+# Ours: so long the way's own delay is believed without being seen again. A dry round costs about two round
+# trips in this time.
+BASE_PERIOD_SECONDS: Final = 10.0
 
+_SEARCH: Final = 2.0
 _GROWTH: Final = 1.125
 _SHRINK: Final = 0.75
-# Ours: a path may change (a laptop moves); the smallest delay is that of the last one to two periods.
-_BASE_PERIOD_SECONDS: Final = 10.0
 
 
 class Window:
-    """A number of bytes and what makes it grow and shrink.
-
-    Attributes:
-        size_bytes: How many bytes may be unacknowledged, between the limits above.
-    """
+    """A number of bytes and what makes it grow and shrink."""
 
     def __init__(self) -> None:
-        self.size_bytes = INITIAL_WINDOW_BYTES
+        self._bytes = INITIAL_WINDOW_BYTES
         self._is_searching = True
+        self._is_dry_round = False
         self._was_full = False
         self._round_started_at = -math.inf
         self._round_delay = math.inf
         self._base_seconds = math.inf
-        self._next_base_seconds = math.inf
-        self._base_expires_at = -math.inf
+        self._base_seen_at = -math.inf
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes may be unacknowledged, between the limits above."""
+        return MIN_WINDOW_BYTES if self._is_dry_round else self._bytes
 
     def note_full(self) -> None:
         """The sender had more to send than the window let through."""
@@ -49,7 +55,9 @@ class Window:
     def acknowledged(self, *, sent_at: float, now: float) -> None:
         """A message sent once at ``sent_at`` was acknowledged ``now``."""
         delay = now - sent_at
-        self._follow_base(delay, now)
+        if delay <= self._base_seconds:
+            self._base_seconds = delay
+            self._base_seen_at = now
         self._round_delay = min(self._round_delay, delay)
         if sent_at >= self._round_started_at:
             self._finish_round(now)
@@ -57,26 +65,38 @@ class Window:
     def timed_out(self) -> None:
         """A message was overdue although nothing hints at a loss: something is full."""
         self._is_searching = False
-        self.size_bytes = max(MIN_WINDOW_BYTES, self.size_bytes // 2)
+        self._resize(0.5)
 
-    def _follow_base(self, delay: float, now: float) -> None:
-        if now >= self._base_expires_at:
-            self._base_seconds, self._next_base_seconds = self._next_base_seconds, math.inf
-            self._base_expires_at = now + _BASE_PERIOD_SECONDS
-        self._base_seconds = min(self._base_seconds, delay)
-        self._next_base_seconds = min(self._next_base_seconds, delay)
+    def start_anew(self, now: float) -> None:
+        """What was measured no longer holds: the way is another, or stood still."""
+        self._is_dry_round = False
+        self._was_full = False
+        self._round_started_at = now
+        self._round_delay = math.inf
+        self._base_seconds = math.inf
+        self._base_seen_at = now
 
     def _finish_round(self, now: float) -> None:
-        queued_seconds = self._round_delay - self._base_seconds
-        if queued_seconds > TARGET_DELAY_SECONDS:
-            self._is_searching = False
-            self._resize(_SHRINK)
+        is_base_old = now - self._base_seen_at > BASE_PERIOD_SECONDS
+        if self._is_dry_round or (is_base_old and not self._was_full):
+            # Nothing of ours stood in the way.
+            self._is_dry_round = False
+            self._base_seconds = self._round_delay
+            self._base_seen_at = now
         elif self._was_full:
-            # A window that was never full proves nothing about a larger one.
-            self._resize(2.0 if self._is_searching else _GROWTH)
+            # A window that was never full proves nothing about a larger or smaller one.
+            self._follow_delay()
+            self._is_dry_round = is_base_old
         self._was_full = False
         self._round_started_at = now
         self._round_delay = math.inf
 
+    def _follow_delay(self) -> None:
+        if self._round_delay - self._base_seconds > TARGET_DELAY_SECONDS:
+            self._is_searching = False
+            self._resize(_SHRINK)
+        else:
+            self._resize(_SEARCH if self._is_searching else _GROWTH)
+
     def _resize(self, factor: float) -> None:
-        self.size_bytes = min(MAX_WINDOW_BYTES, max(MIN_WINDOW_BYTES, int(self.size_bytes * factor)))
+        self._bytes = min(MAX_WINDOW_BYTES, max(MIN_WINDOW_BYTES, int(self._bytes * factor)))
