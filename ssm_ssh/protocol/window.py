@@ -25,9 +25,15 @@ MAX_WINDOW_BYTES: Final = 4 * 1024 * 1024
 # trips in this time.
 BASE_PERIOD_SECONDS: Final = 10.0
 
+# Ours: while the window still doubles, so many acknowledgements in a row, each so late, end the search at once.
+LATE_ACKNOWLEDGEMENTS: Final = 8
+LATE_SECONDS: Final = 2 * TARGET_DELAY_SECONDS
+
 _SEARCH: Final = 2.0
 _GROWTH: Final = 1.125
-_SHRINK: Final = 0.75
+# A round may just have met a port that took a break, so one round alone does not shrink the window to nothing.
+_LEAST_SHRINK: Final = 0.9
+_MOST_SHRINK: Final = 0.25
 
 
 class Window:
@@ -40,6 +46,7 @@ class Window:
         self._was_full = False
         self._round_started_at = -math.inf
         self._round_delay = math.inf
+        self._late_in_a_row = 0
         self._base_seconds = math.inf
         self._base_seen_at = -math.inf
 
@@ -59,7 +66,11 @@ class Window:
             self._base_seconds = delay
             self._base_seen_at = now
         self._round_delay = min(self._round_delay, delay)
+        self._late_in_a_row = self._late_in_a_row + 1 if delay - self._base_seconds > LATE_SECONDS else 0
         if sent_at >= self._round_started_at:
+            self._finish_round(now)
+        elif self._is_searching and self._was_full and self._late_in_a_row >= LATE_ACKNOWLEDGEMENTS:
+            self._round_delay = delay
             self._finish_round(now)
 
     def timed_out(self) -> None:
@@ -92,9 +103,11 @@ class Window:
         self._round_delay = math.inf
 
     def _follow_delay(self) -> None:
-        if self._round_delay - self._base_seconds > TARGET_DELAY_SECONDS:
+        aim = self._base_seconds + TARGET_DELAY_SECONDS
+        if self._round_delay > aim:
             self._is_searching = False
-            self._resize(_SHRINK)
+            # A full window's delay is its size by the way's speed, so this is the size that meets the aim.
+            self._resize(min(_LEAST_SHRINK, max(_MOST_SHRINK, aim / self._round_delay)))
         else:
             self._resize(_SEARCH if self._is_searching else _GROWTH)
 
