@@ -271,8 +271,10 @@ class Session:
             SessionFailed: If the service says that the session is over.
         """
         loop = asyncio.get_running_loop()
-        while outage.seconds_left(loop.time()) > 0:
+        while True:
             await asyncio.sleep(outage.next_pause(loop.time()))
+            if outage.seconds_left(loop.time()) <= 0:
+                break
             try:
                 resumed = await asyncio.to_thread(self._control_plane.resume_session, self.session_id)
             except SsmSshError as error:

@@ -1,0 +1,3 @@
+"""Tests of what OpenSSH needs."""
+
+from __future__ import annotations
