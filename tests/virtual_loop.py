@@ -24,7 +24,7 @@ class VirtualLoop(VirtualTimeLoop):
     work_seconds = 0.0
 
     # The signature of the event loop's own method, less what nobody here passes.
-    def run_in_executor(  # type: ignore[override]
+    def run_in_executor(
         self, _executor: object, work: Callable[..., T], *arguments: object
     ) -> asyncio.Future[T]:
         """Do ``work`` now; the future learns of it later."""

@@ -37,7 +37,7 @@ class MemorySocket:
         self._frames_heard = 0
         self._arrived: list[str | bytes] = []
         self._news = asyncio.Event()
-        self._loss: DataChannelLost | None = None
+        self._loss: Exception | None = None
 
     # --- as the driver sees it ---
 
@@ -85,6 +85,11 @@ class MemorySocket:
             self._loss = DataChannelLost(reason, close_code=close_code)
         self._news.set()
         self.writable.set()
+
+    def fail(self, bug: Exception) -> None:
+        """What no socket may do: raise something of its own."""
+        self._loss = bug
+        self.lose()
 
     # --- inside ---
 

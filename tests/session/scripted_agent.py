@@ -1,4 +1,4 @@
-"""An agent in memory: enough of protocol sections 4, 5 and 12 for a session to live on, and to be disturbed."""
+"""An agent in memory: enough of protocol sections 4, 5 and 12 for a session to live on."""
 
 from __future__ import annotations
 
@@ -140,6 +140,8 @@ class ScriptedAgent:
                 self.flags.append(decode_flag(message.payload))
                 if self.heeds_flag and self.flags[-1] == Flag.TERMINATE_SESSION:
                     self.end()
+            case _:
+                pass
         return True
 
     def _send(self, payload_type: PayloadType, payload: bytes) -> None:

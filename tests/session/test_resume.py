@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import pytest
 
@@ -24,7 +25,7 @@ from tests.virtual_loop import run_virtually, virtual_loop
 
 @pytest.mark.parametrize("close_code", [None, 1000, 1001, 1006, 1009])
 def test_a_lost_stream_is_resumed(close_code: int | None) -> None:
-    """New token, new URL, fresh signature; bytes of both sides wait and arrive once. 1000 is no end either."""
+    """New token, new URL, fresh signature; bytes of both sides arrive once. 1000 is no end either."""
 
     async def scenario() -> None:
         stage = Stage()
@@ -64,7 +65,7 @@ def test_the_first_try_is_immediate_and_the_next_ones_back_off() -> None:
             stage.agent.say(b"alive")
             assert await session.stream.read() == b"alive"
         tries = [dial.at - lost_at for dial in stage.dials[1:]]
-        pauses = [later - earlier for earlier, later in zip(tries, tries[1:], strict=False)]
+        pauses = [later - earlier for earlier, later in itertools.pairwise(tries)]
         assert tries[0] < 0.1
         assert pauses[0] < 0.5
         assert all(later < 12.6 for later in pauses)
@@ -103,7 +104,7 @@ def test_the_cause_survives_the_way_out() -> None:
 
     async def scenario() -> None:
         stage = Stage()
-        with pytest.raises(SessionLost) as failure:
+        with pytest.raises(SessionLost) as failure:  # noqa: PT012 -- leaving the block raises it
             async with stage.session(SessionOptions(resume_seconds=0)) as session:
                 await session.wait_port()
                 stage.agent.cut()

@@ -44,7 +44,7 @@ def test_an_exception_in_the_body_comes_out_as_it_is(error: BaseException) -> No
 
     async def scenario() -> None:
         stage = Stage()
-        with pytest.raises(type(error)) as raised:
+        with pytest.raises(type(error)) as raised:  # noqa: PT012 -- leaving the block raises it
             async with stage.session() as session:
                 await session.wait_port()
                 raise error
@@ -174,7 +174,7 @@ def test_without_a_stream_the_api_is_called_at_once() -> None:
 
 
 def test_a_full_reader_does_not_hide_the_end() -> None:
-    """Symptom: with much unread, the word that the session is over was not received, and the API was called."""
+    """Symptom: with much unread, the word that the session is over was never received."""
 
     async def scenario() -> None:
         stage = Stage()
