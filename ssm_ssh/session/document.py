@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SSH_DOCUMENT: Final = "AWS-StartSSHSession"
 _PORTS: Final = range(1, 65_536)
 # Specification: StartSession's limits (protocol 1.1).
-_DOCUMENT_NAME: Final = re.compile(r"[a-zA-Z0-9_\-.:/]{3,128}")
+_DOCUMENT_NAME: Final = r"[a-zA-Z0-9_\-.:/]{3,128}"
 _REASON_CHARACTERS: Final = 256
 
 
@@ -62,7 +62,7 @@ def parse_port(text: str) -> int:
 
 def parse_document_name(text: str) -> str:
     """A document's name or ARN. Raises ``InvalidOption`` for what the API would refuse."""
-    if _DOCUMENT_NAME.fullmatch(text):
+    if re.fullmatch(_DOCUMENT_NAME, text):
         return text
     raise InvalidOption(
         f"{text!r} is not a document name",
