@@ -180,7 +180,7 @@ def test_a_full_reader_does_not_hide_the_end() -> None:
         stage = Stage()
         async with stage.session() as session:
             await session.wait_port()
-            stage.agent.say(bytes(3 * UNREAD_BYTES))
+            stage.agent.say(bytes(UNREAD_BYTES + 1_000_000))
             await asyncio.sleep(10)
         assert stage.agent.flags == [2]
         assert "TerminateSession" not in stage.api.calls
