@@ -82,8 +82,8 @@ class AgentStream:
             case _Phase.READY, payload_type if payload_type not in _HANDSHAKE_TYPES:
                 # A payload type of a newer agent: acknowledged, so that the stream goes on.
                 pass
-            case phase, _:
-                raise RemoteProtocolError(f"the agent sent {message} while {phase.name.lower()}")
+            case _:
+                raise RemoteProtocolError(f"the agent sent {message} while {self._phase.name.lower()}")
 
     def _report_data(self, data: bytes) -> None:
         # Empty bytes mean an end everywhere above, and an agent has no way to say that here.

@@ -42,18 +42,20 @@ class _Sent:
 
     Attributes:
         attempts: How often it has left on this stream.
+        patience: The least number of doublings of its time: what was known of the way when it left first.
         is_sample: Whether its acknowledgement tells how long the way is: it has left once, and the way has
             not stood still since (Karn's rule).
         order: The number of its last transmission, counted over all messages; 0 before the first.
     """
 
-    __slots__ = ("attempts", "encoded", "is_eager", "is_sample", "last_sent_at", "order")
+    __slots__ = ("attempts", "encoded", "is_eager", "is_sample", "last_sent_at", "order", "patience")
 
     def __init__(self, encoded: bytes, *, is_eager: bool) -> None:
         self.encoded = encoded
         self.is_eager = is_eager
         self.is_sample = True
         self.attempts = 0
+        self.patience = 0
         self.last_sent_at = 0.0
         self.order = 0
 
@@ -166,6 +168,8 @@ class Outbox:
         message.order = self._transmissions
         message.last_sent_at = now
         message.attempts += 1
+        if message.attempts == 1:
+            message.patience = self._round_trip.doublings
         if message.attempts == 1 and not message.is_eager:
             self._sent_once[sequence_number] = message
         else:
@@ -262,4 +266,5 @@ class Outbox:
             if attempts <= EAGER_TRANSMISSIONS:
                 return message.last_sent_at + EAGER_SECONDS[min(attempts, len(EAGER_SECONDS)) - 1]
             attempts -= EAGER_TRANSMISSIONS
-        return message.last_sent_at + self._round_trip.retransmit_seconds(attempts)
+        doublings = max(attempts - 1, message.patience)
+        return message.last_sent_at + self._round_trip.retransmit_seconds(doublings)

@@ -25,16 +25,17 @@ class RoundTrip:
 
     Attributes:
         smoothed_seconds: None before the first sample.
+        doublings: How patient to be with new messages, see ``took_attempts``.
     """
 
     def __init__(self) -> None:
         self.smoothed_seconds: float | None = None
         self._variation_seconds = 0.0
-        self._doublings = 0
+        self.doublings = 0
 
     def sample(self, seconds: float) -> None:
         """Take in one measured round trip."""
-        self._doublings = 0
+        self.doublings = 0
         if self.smoothed_seconds is None:
             self.smoothed_seconds = seconds
             self._variation_seconds = seconds / 2
@@ -49,17 +50,13 @@ class RoundTrip:
         RFC 6298, 5.5 to 5.7: the doubled time holds for new messages too, or a way longer than the time would
         never be measured.
         """
-        self._doublings = min(MAX_INHERITED_DOUBLINGS, max(self._doublings, attempts - 1))
+        self.doublings = min(MAX_INHERITED_DOUBLINGS, max(self.doublings, attempts - 1))
 
-    def retransmit_seconds(self, attempts: int) -> float:
-        """How long to wait for an acknowledgement of a message that was sent ``attempts`` times.
-
-        Doubles with every attempt, within the two limits above.
-        """
+    def retransmit_seconds(self, doublings: int) -> float:
+        """How long to wait for an acknowledgement, doubled so often, within the two limits above."""
         if self.smoothed_seconds is None:
             once = INITIAL_RETRANSMIT_SECONDS
         else:
             once = max(MIN_RETRANSMIT_SECONDS, self.smoothed_seconds + 4 * self._variation_seconds)
-        doublings = max(attempts - 1, self._doublings)
         # The exponent is bounded only to keep the number finite; the limit is reached long before.
         return min(MAX_RETRANSMIT_SECONDS, once * 2.0 ** min(doublings, 10))

@@ -25,13 +25,13 @@ MAX_WINDOW_BYTES: Final = 4 * 1024 * 1024
 # trips in this time.
 BASE_PERIOD_SECONDS: Final = 10.0
 
-# Ours: while the window still doubles, so many acknowledgements in a row, each so late, end the search at once.
+# Ours: while the window still doubles, so many acknowledgements in a row, each so late, end the search.
 LATE_ACKNOWLEDGEMENTS: Final = 8
 LATE_SECONDS: Final = 2 * TARGET_DELAY_SECONDS
 
 _SEARCH: Final = 2.0
 _GROWTH: Final = 1.125
-# A round may just have met a port that took a break, so one round alone does not shrink the window to nothing.
+# A round may just have met a port that took a break: alone it does not shrink the window to nothing.
 _LEAST_SHRINK: Final = 0.9
 _MOST_SHRINK: Final = 0.25
 
