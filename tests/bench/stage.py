@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -18,7 +19,6 @@ from ssm_ssh.emulator.node import Node, NodeSpec
 from tests.isolation import Isolation
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import AsyncIterator
 
     from aiohttp.typedefs import Handler
@@ -29,6 +29,7 @@ REPOSITORY: Final = Path(__file__).parents[2]
 # The system's monotonic clock is the same for all processes, so these can be compared with an exec's moment.
 NOW: Final = time.monotonic
 _KEY: Final = "id_ed25519"
+_IDLE_SECONDS: Final = 15.0
 
 
 class Moments(dict[str, float]):
@@ -117,10 +118,15 @@ class Stage:
         words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
         return ["ssh", "-F", "none", *words, *arguments]
 
-    async def settle(self) -> None:
+    async def end_sessions(self) -> None:
         """End every session, so that no run meets what is left of another."""
         self.emulator.sessions.cancel()
         await self.emulator.sessions.wait_for_live(0)
+
+    async def wait_until_idle(self) -> None:
+        """Wait until the programs have ended their sessions themselves."""
+        async with asyncio.timeout(_IDLE_SECONDS):
+            await self.emulator.sessions.wait_for_live(0)
 
     def _usual_authorities(self, own: Path) -> Path:
         """The authorities that botocore trusts, and the stand-in's: loading a hundred costs what it costs."""

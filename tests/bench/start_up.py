@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Final
 
 from ssm_ssh.emulator.timing import REAL
 from tests.bench.stage import NOW, set_stage
-from tests.bench.table import machine, milliseconds, say, show, spread
+from tests.bench.table import machine, milliseconds, say, show, timing_cells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tests.bench.stage import Stage
 
-_RUNS: Final = 15
+_RUNS: Final = 12
 _WARM_UP_RUNS: Final = 2
 _RUN_SECONDS: Final = 20.0
 _FIRST_BYTE: Final = "first SSH byte"
@@ -51,7 +51,7 @@ _PLUGIN: Final = '#!/bin/sh\n[ "$1" = --version ] && echo 1.2.764.0\nexit 0\n'
 
 def main() -> None:
     """Measure and print."""
-    say(f"start_up: {_RUNS} runs each, alternating; medians, ± half the middle half; ms ({machine()})")
+    say(f"start_up: {_RUNS} runs each, alternating; ms ({machine()})")
     say()
     asyncio.run(_compare("plain http on loopback", has_tls=False))
     asyncio.run(_compare("TLS, the usual hundred authorities to load", has_tls=True))
@@ -72,8 +72,8 @@ async def _compare(title: str, *, has_tls: bool) -> None:
                 floors[name].append(await _time_python(stage, source))
     _report(title, proxy_runs[_WARM_UP_RUNS:], aws_runs[_WARM_UP_RUNS:])
     if not has_tls:
-        rows = [_row(name, samples[_WARM_UP_RUNS:]) for name, samples in floors.items()]
-        show("exec to exit, for comparison", ["program", "ms", ""], rows)
+        rows = [[name, *timing_cells(samples[_WARM_UP_RUNS:])] for name, samples in floors.items()]
+        show("exec to exit, for comparison", ["program", "median", "fastest"], rows)
 
 
 def _report(title: str, proxy_runs: Sequence[dict[str, float]], aws_runs: Sequence[float]) -> None:
@@ -82,27 +82,16 @@ def _report(title: str, proxy_runs: Sequence[dict[str, float]], aws_runs: Sequen
     for step in _STEPS:
         samples = [run[step] for run in proxy_runs]
         median = statistics.median(samples)
-        rows.append(
-            [
-                f"proxy: exec to {step}",
-                milliseconds(median),
-                spread(samples),
-                f"+{1000 * (median - before):.1f}",
-            ]
-        )
+        rows.append([f"proxy: exec to {step}", *timing_cells(samples), f"+{milliseconds(median - before)}"])
         before = median
     if aws_runs:
-        name = "aws CLI: exec to StartSession arrives"
-        rows.append([*_row(name, aws_runs), ""])
-        whole = before / statistics.median(aws_runs)
-        request = statistics.median(run[_STEPS[0]] for run in proxy_runs) / statistics.median(aws_runs)
-        rows.append(["ratio, first SSH byte : aws CLI's StartSession", f"{whole:.2f}", "", ""])
-        rows.append(["ratio, StartSession : aws CLI's StartSession", f"{request:.2f}", "", ""])
-    show(title, ["step", "ms", "", "step"], rows)
-
-
-def _row(name: str, samples: Sequence[float]) -> list[str]:
-    return [name, milliseconds(statistics.median(samples)), spread(samples)]
+        rows.append(["aws CLI: exec to StartSession arrives", *timing_cells(aws_runs), ""])
+        for step in (_STEPS[0], _STEPS[-1]):
+            samples = [run[step] for run in proxy_runs]
+            ratios = [statistics.median(samples) / statistics.median(aws_runs), min(samples) / min(aws_runs)]
+            cells = [f"{ratio:.2f}" for ratio in ratios]
+            rows.append([f"{step} : aws CLI's StartSession", *cells, ""])
+    show(title, ["step", "median", "fastest", "step"], rows)
 
 
 async def _time_proxy(stage: Stage) -> dict[str, float]:
@@ -122,7 +111,7 @@ async def _time_proxy(stage: Stage) -> dict[str, float]:
         await process.communicate()
     if not banner.startswith(b"SSH-"):
         raise RuntimeError(f"instead of a banner came {banner!r}")
-    await stage.settle()
+    await stage.end_sessions()
     return {step: at - started_at for step, at in stage.moments.items()}
 
 
@@ -137,7 +126,7 @@ async def _time_aws(stage: Stage, command: Sequence[str]) -> float:
     )
     async with asyncio.timeout(_RUN_SECONDS):
         await process.wait()
-    await stage.settle()
+    await stage.end_sessions()
     return stage.moments["StartSession arrives"] - started_at
 
 
