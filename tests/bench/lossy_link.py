@@ -80,15 +80,15 @@ class OldestEachTick(Outbox):
 
     def handle_deadline(self, now: float) -> list[int]:
         """See ``Outbox``."""
-        if now < self._tick_at:
+        if now < self._tick_at or not self._unacknowledged:
             return []
         self._tick_at = now + _TICK_SECONDS
-        for number, message in self._unacknowledged.items():
-            if message.last_sent_at <= now - _TICK_SECONDS:
-                self._queue(number, message, now)
-                return [number]
-            break
-        return []
+        number, message = next(iter(self._unacknowledged.items()))
+        if not message.order or message.last_sent_at > now - _TICK_SECONDS:
+            return []
+        self._sent_once.pop(number, None)
+        self._leaving.append(number)
+        return [number]
 
     def _take_evidence(self, acknowledged_order: int, now: float) -> None:
         """Nothing is concluded from what arrived."""
@@ -135,7 +135,7 @@ class _Session:
         self.channel = DataChannel(
             client_id="bench", wall_clock_ms=lambda: 0, new_message_id=lambda: self._random.randbytes(16)
         )
-        self.channel._outbox = outbox
+        self.channel._client_stream._outbox = outbox
 
     def run(self) -> float:
         """Send it all and return how long that took, in virtual seconds."""
