@@ -9,8 +9,9 @@ from typing import Final
 
 # Ours: before the first sample. The agent starts with 0.2 s; a far region's first answer may take longer.
 INITIAL_RETRANSMIT_SECONDS: Final = 0.4
-# Ours: the agent acknowledges after it has written to its port, which may take a while without being a loss.
-MIN_RETRANSMIT_SECONDS: Final = 0.2
+# Ours: what an acknowledgement may be late on a way that never varied: the agent writes to its port before it
+# acknowledges, and both sides have other things to do.
+MIN_LATENESS_SECONDS: Final = 0.2
 # Ours: a stalled port is asked again this often, and no more.
 MAX_RETRANSMIT_SECONDS: Final = 5.0
 # Ours: how many doublings new messages inherit from one that needed them, until there is a sample.
@@ -53,10 +54,10 @@ class RoundTrip:
         self.doublings = min(MAX_INHERITED_DOUBLINGS, max(self.doublings, attempts - 1))
 
     def retransmit_seconds(self, doublings: int) -> float:
-        """How long to wait for an acknowledgement, doubled so often, within the two limits above."""
+        """How long to wait for an acknowledgement, doubled so often, within the limits above."""
         if self.smoothed_seconds is None:
             once = INITIAL_RETRANSMIT_SECONDS
         else:
-            once = max(MIN_RETRANSMIT_SECONDS, self.smoothed_seconds + 4 * self._variation_seconds)
+            once = self.smoothed_seconds + max(MIN_LATENESS_SECONDS, 4 * self._variation_seconds)
         # The exponent is bounded only to keep the number finite; the limit is reached long before.
         return min(MAX_RETRANSMIT_SECONDS, once * 2.0 ** min(doublings, 10))

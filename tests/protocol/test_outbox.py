@@ -10,7 +10,7 @@ from ssm_ssh.protocol.outbox import (
     OUTBOX_MESSAGES,
     Outbox,
 )
-from ssm_ssh.protocol.round_trip import INITIAL_RETRANSMIT_SECONDS, MIN_RETRANSMIT_SECONDS
+from ssm_ssh.protocol.round_trip import INITIAL_RETRANSMIT_SECONDS, MIN_LATENESS_SECONDS
 from ssm_ssh.protocol.window import INITIAL_WINDOW_BYTES
 
 WAY_SECONDS = 0.03
@@ -154,16 +154,17 @@ def test_a_fresh_acknowledgement_ends_the_outage() -> None:
 
 
 def test_the_time_follows_the_way() -> None:
-    """Not below the least; doubled for the next attempt; inherited by new messages until a sample."""
+    """The way's own and what may be late; doubled for the next attempt; inherited until a sample."""
+    once = WAY_SECONDS + MIN_LATENESS_SECONDS
     outbox = measured_outbox(0, at=1.0)
-    assert outbox.next_deadline() == 1.0 + MIN_RETRANSMIT_SECONDS
-    outbox.handle_deadline(1.2)
-    outbox.messages_to_send(1.2, ALL)
-    assert outbox.next_deadline() == 1.2 + 2 * MIN_RETRANSMIT_SECONDS
-    outbox.acknowledge(0, 1.25)
+    assert outbox.next_deadline() == pytest.approx(1.0 + once)
+    outbox.handle_deadline(1.0 + once)
+    outbox.messages_to_send(1.3, ALL)
+    assert outbox.next_deadline() == pytest.approx(1.3 + 2 * once)
+    outbox.acknowledge(0, 1.35)
     outbox.add(1, b"1")
     outbox.messages_to_send(2.0, ALL)
-    assert outbox.next_deadline() == 2.0 + 2 * MIN_RETRANSMIT_SECONDS
+    assert outbox.next_deadline() == pytest.approx(2.0 + 2 * once)
 
 
 def test_a_deadline_before_its_time_does_nothing() -> None:

@@ -8,7 +8,7 @@ from ssm_ssh.protocol.round_trip import (
     INITIAL_RETRANSMIT_SECONDS,
     MAX_INHERITED_DOUBLINGS,
     MAX_RETRANSMIT_SECONDS,
-    MIN_RETRANSMIT_SECONDS,
+    MIN_LATENESS_SECONDS,
     RoundTrip,
 )
 
@@ -38,8 +38,16 @@ def test_a_short_way_is_not_nagged() -> None:
     trip = RoundTrip()
     for _ in range(100):
         trip.sample(0.001)
-    assert trip.retransmit_seconds(0) == MIN_RETRANSMIT_SECONDS
-    assert trip.retransmit_seconds(2) == 4 * MIN_RETRANSMIT_SECONDS
+    assert trip.retransmit_seconds(0) == pytest.approx(0.001 + MIN_LATENESS_SECONDS)
+    assert trip.retransmit_seconds(2) == pytest.approx(4 * (0.001 + MIN_LATENESS_SECONDS))
+
+
+def test_a_long_way_that_never_varied_is_not_nagged_either() -> None:
+    """Symptom: at a steady 200 ms every millisecond of delay was a time-out, and uploads crept."""
+    trip = RoundTrip()
+    for _ in range(100):
+        trip.sample(0.2)
+    assert trip.retransmit_seconds(0) == pytest.approx(0.2 + MIN_LATENESS_SECONDS)
 
 
 def test_patience_lasts_until_there_is_a_sample() -> None:
