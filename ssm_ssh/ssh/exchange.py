@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import Final, Protocol
 
@@ -17,6 +18,11 @@ SILENCE_TOLD_SECONDS: Final = 10.0
 SILENCE_SECONDS: Final = 75.0
 # Ours: after the end of stdin an answer may still come; it is over when nothing has come for so long.
 LINGER_SECONDS: Final = 2.0
+# Ours: for so long after ssh is gone, what it sent last may still arrive. A lost stream is not resumed for
+# nobody: the helper would outlive ssh by minutes, and keep every program that reads the stderr they share.
+ABANDONED_SECONDS: Final = 10.0
+# Ours: longer than any wait it limits.
+_NO_LIMIT_SECONDS: Final = 24 * 3600.0
 
 
 class LocalEnd(ByteStream, Protocol):
@@ -30,8 +36,9 @@ class Exchange:
     """Bytes both ways between ``local`` and ``remote``, until one of three things ends it.
 
     - the node's server closed: its last bytes are delivered, and that is the end;
-    - the local program ended its side: what it sent arrives at the agent; what still comes back is delivered
-      until nothing has come for a while, or until nobody is there to read it;
+    - the local program ended its side: what it sent arrives at the agent, if that does not take long once
+      nobody reads what we write; what still comes back is delivered until nothing has come for a while, or
+      until nobody is there to read it;
     - nobody reads what we write.
     """
 
@@ -87,9 +94,21 @@ class Exchange:
             except SsmSshError:
                 # The download meets the same end, behind the last bytes, and tells it.
                 return
-        await self._remote.end()
+        await self._deliver_rest()
         await self._linger()
         download.cancel()
+
+    async def _deliver_rest(self) -> None:
+        """Wait until the agent has what was sent; not for long if nobody reads what we write."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None) as limit, asyncio.TaskGroup() as tasks:
+                limiting = tasks.create_task(self._limit_when_abandoned(limit))
+                await self._remote.end()
+                limiting.cancel()
+
+    async def _limit_when_abandoned(self, limit: asyncio.Timeout) -> None:
+        if await self._local.wait_abandoned(_NO_LIMIT_SECONDS):
+            limit.reschedule(asyncio.get_running_loop().time() + ABANDONED_SECONDS)
 
     async def _linger(self) -> None:
         """Wait until nothing has come back for a while, or nobody is there to read it."""
