@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import hashlib
+import os
 import shutil
 import tempfile
 import time
@@ -246,7 +246,7 @@ class Node:
     def _choose_user(self, wanted: str | None) -> str:
         if self._is_world:
             return wanted or _WORLD_USER
-        caller = getpass.getuser()
+        caller = _caller()
         if wanted not in (None, caller):
             raise ValueError(f"without a world of its own the node's only user is {caller}, not {wanted}")
         return caller
@@ -289,6 +289,20 @@ class Node:
     def _note_power(self, request: str) -> None:
         self.power_requests.append(request)
         self.on_power(request)
+
+
+def _caller() -> str:
+    """The account we run as; ``USER`` may name another one, whom no server of ours could let in.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    import pwd  # noqa: PLC0415 -- exists on Unix only
+
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        raise ValueError(f"the user id {os.geteuid()} has no account, so nobody can log in") from None
 
 
 def _is_past(timer: asyncio.TimerHandle) -> bool:
