@@ -58,7 +58,7 @@ class Faults:
         cut_every_seconds: Live sessions are cut this often, abruptly, without a close frame.
         message_limit_per_second: A client that sends more messages in a second is cut.
         is_silent: The gateway accepts a WebSocket and then neither says nor passes on anything.
-        api_delay_seconds: Every API answer waits this long.
+        api_delay_seconds: Every API answer waits this long; what was asked for is done before.
         refused_upgrade_status: HTTP status that refuses every WebSocket upgrade, such as 403 or 503.
         garbage: A binary message sent to the client as soon as its data channel is open.
         omits_token: StartSession and ResumeSession answer without TokenValue.
