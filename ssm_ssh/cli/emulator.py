@@ -37,15 +37,22 @@ def run(arguments: Sequence[str]) -> int:
     with _started(options) as emulator:
         if command:
             return _run_command(command, emulator)
-        for name in emulator.foreign_variables:
-            sys.stdout.write(f"unset {name}\n")
-        for name, value in emulator.environment.items():
-            sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
-        sys.stdout.flush()
-        for node in emulator.nodes:
-            say(f"node {node.name} ({node.node_id}) is up")
-        _wait_for_interrupt()
+        interrupted = threading.Event()
+        # Whoever reads what is announced may end us at once.
+        with _on_signals(("SIGINT", *_ENDS), lambda number: interrupted.set()):
+            _announce(emulator)
+            interrupted.wait()
     return ExitStatus.FINE
+
+
+def _announce(emulator: RunningEmulator) -> None:
+    for name in emulator.foreign_variables:
+        sys.stdout.write(f"unset {name}\n")
+    for name, value in emulator.environment.items():
+        sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
+    sys.stdout.flush()
+    for node in emulator.nodes:
+        say(f"node {node.name} ({node.node_id}) is up")
 
 
 def _split(arguments: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
@@ -115,13 +122,6 @@ def _run_command(command: Sequence[str], emulator: RunningEmulator) -> int:
     with _on_signals(("SIGINT",), lambda number: None), _on_signals(_ENDS, process.send_signal):
         status = process.wait()
     return status if status >= 0 else _SIGNALLED - status
-
-
-def _wait_for_interrupt() -> None:
-    """Wait for Ctrl-C, SIGTERM or SIGHUP."""
-    asked = threading.Event()
-    with _on_signals(("SIGINT", *_ENDS), lambda number: asked.set()):
-        asked.wait()
 
 
 @contextmanager
