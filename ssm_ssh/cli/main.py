@@ -12,15 +12,18 @@ import sys
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, cast
 
 from ssm_ssh import __version__
-from ssm_ssh.errors import ExitStatus, SsmSshError
+from ssm_ssh.errors import ExitStatus, SsmSshError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
 class _Command(NamedTuple):
+    """A row of the table; ``extra`` names the optional dependencies that the module needs, if any."""
+
     module: str
     summary: str
+    extra: str = ""
 
 
 class _CommandModule(Protocol):
@@ -31,7 +34,9 @@ class _CommandModule(Protocol):
 COMMANDS: Final[dict[str, _Command]] = {
     "proxy": _Command("ssm_ssh.cli.proxy", "stdin and stdout to a node's port: OpenSSH's ProxyCommand"),
     "emulator": _Command("ssm_ssh.cli.emulator", "a stand-in of Session Manager and its nodes, on localhost"),
-    "demo": _Command("ssm_ssh.cli.demo", "the main jobs, by the system's ssh, on a stand-in of AWS"),
+    "demo": _Command(
+        "ssm_ssh.cli.demo", "the main jobs, by the system's ssh, on a stand-in of AWS", "emulator"
+    ),
 }
 
 
@@ -48,7 +53,7 @@ def run(arguments: Sequence[str]) -> int:
     if command is None:
         return _unknown_command(name)
     try:
-        return _load(command).run(rest)
+        return _load(name, command).run(rest)
     except SsmSshError as error:
         from ssm_ssh.cli.message import report  # noqa: PLC0415 -- only paid for on failure
 
@@ -58,12 +63,17 @@ def run(arguments: Sequence[str]) -> int:
         return ExitStatus.INTERRUPTED
 
 
-def _load(command: _Command) -> _CommandModule:
+def _load(name: str, command: _Command) -> _CommandModule:
     # Modules live until the end: looking for garbage among them costs proxy 8 ms of its start, and the
     # process the same again at every full collection.
     gc.disable()
     try:
         return cast("_CommandModule", importlib.import_module(command.module))
+    except ModuleNotFoundError as error:
+        if not command.extra:
+            raise
+        hint = f"install it with: pip install 'ssm-ssh[{command.extra}]'"
+        raise UsageError(f"{name} needs {error.name}, which is not installed", hint=hint) from error
     finally:
         gc.freeze()
         gc.enable()
