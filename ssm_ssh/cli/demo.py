@@ -6,18 +6,20 @@ import argparse
 import hashlib
 import os
 import secrets
+import signal
 import socket
 import socketserver
 import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final
 
 from ssm_ssh.cli.demo_stage import NODE_NAME, Stage, set_stage
 from ssm_ssh.cli.message import printable
-from ssm_ssh.errors import ExitStatus
+from ssm_ssh.emulator.sshd import ServerFailed
+from ssm_ssh.errors import ExitStatus, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -39,7 +41,12 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--shell", action="store_true", help="then open a shell where ssh reaches the node")
     options = parser.parse_args(arguments)
     started_at = time.monotonic()
-    with set_stage() as stage:
+    _stop_on_signals()
+    with ExitStack() as stack:
+        try:
+            stage = stack.enter_context(set_stage())
+        except (ServerFailed, OSError, ValueError) as error:
+            raise UsageError(f"the demo cannot start: {error}") from error
         _print(f"A stand-in of Session Manager and one node, {NODE_NAME} ({stage.node_id}), are up on this")
         _print(f"machine after {time.monotonic() - started_at:.1f} s. What follows is the system's own ssh,")
         _print("through `ssm-ssh proxy`, at the real agent's pace.")
@@ -55,6 +62,13 @@ def run(arguments: Sequence[str]) -> int:
     _print("  ssm-ssh demo --shell      a shell in which ssh, scp and sftp reach the node")
     _print("  README.md                 the lines for your own ~/.ssh/config, and then: ssh i-…")
     return ExitStatus.FINE
+
+
+def _stop_on_signals() -> None:
+    """Let a closed terminal and ``kill`` end the demo as Ctrl-C does: with everything it started."""
+    for name in ("SIGHUP", "SIGTERM"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.default_int_handler)
 
 
 def _show(title: str, step: Callable[[Stage], str], stage: Stage) -> bool:
@@ -95,21 +109,12 @@ def _forward(stage: Stage) -> str:
     with _one_service() as service_port, socket.create_server(("127.0.0.1", 0)) as reserved:
         local_port = reserved.getsockname()[1]
         reserved.close()
-        forward = f"127.0.0.1:{local_port}:127.0.0.1:{service_port}"
-        # ssh runs the command once its listeners are up, so its first word says that this one is.
-        command = stage.command(
-            "ssh", "-o", "ExitOnForwardFailure=yes", "-L", forward, NODE_NAME, "echo up; cat"
-        )
-        with subprocess.Popen(
-            command, env=stage.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        ) as forwarding:
-            assert forwarding.stdout is not None
-            assert forwarding.stdin is not None
-            if forwarding.stdout.readline() != b"up\n":
-                raise ValueError("ssh could not forward the port")
-            with socket.create_connection(("127.0.0.1", local_port), timeout=_ANSWER_SECONDS) as connection:
-                answer = connection.makefile("rb").readline()
-            forwarding.stdin.close()
+        with (
+            stage.connection("-L", f"127.0.0.1:{local_port}:127.0.0.1:{service_port}"),
+            socket.create_connection(("127.0.0.1", local_port), timeout=_ANSWER_SECONDS) as connection,
+            connection.makefile("rb") as answering,
+        ):
+            answer = answering.readline()
     if answer != _ANSWER:
         raise ValueError(f"an unexpected answer: {answer!r}")
     return f"answered on localhost:{local_port}"

@@ -8,7 +8,7 @@ import stat
 import subprocess
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -22,10 +22,19 @@ from ssm_ssh.emulator.timing import REAL
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from ssm_ssh.emulator.settings import ServiceSettings
+    from ssm_ssh.emulator.timing import Timing
+
 NODE_NAME: Final = "web-1"
+# What the README calls a node, so that its commands work here.
+NODE_ID: Final = "i-0123456789abcdef0"
 # Ours: no step takes a fifth of it; a demo that hangs is no demo.
 _STEP_SECONDS: Final = 120.0
+# Ours: a session that is told to end takes two seconds at most (protocol 7.2).
+_ENDING_SECONDS: Final = 5.0
 _PROGRAMS: Final = ("ssh", "scp", "sftp")
+# The profile that the README exports, in place of whatever the caller's own file says.
+_AWS_CONFIG: Final = "[profile work]\n"
 
 
 class Stage:
@@ -33,14 +42,15 @@ class Stage:
 
     Attributes:
         emulator: The stand-in.
-        folder: The folder, removed at the end; the node's side has one too, see ``node_folder``.
+        folder: The folder, removed at the end.
+        node_folder: A folder on the node, gone with it.
         environment: What programs need to reach the stand-in.
     """
 
     def __init__(self, emulator: RunningEmulator, node: Node, folder: Path, key: Path) -> None:
         self.emulator = emulator
         self.folder = folder
-        self.environment = {**os.environ, **emulator.environment, "XDG_CACHE_HOME": str(folder / "cache")}
+        self.environment = self._make_environment()
         self.node_id = node.node_id
         self._config = folder / "ssh_config"
         known_hosts = folder / "known_hosts"
@@ -48,7 +58,20 @@ class Stage:
         known_hosts.write_text("".join(f"{names} {line}\n" for line in node.host_keys), encoding="utf-8")
         # The key is made for this demo, opens this demo's node only, and goes with the folder.
         self._config.write_text(_ssh_config(node, key=key, known_hosts=known_hosts), encoding="utf-8")
-        self.node_folder = self.run("ssh", NODE_NAME, "mktemp -d").strip()
+        # A node that is a world of its own takes its /tmp with it; else the node is this machine.
+        self.node_folder = "/tmp" if node.is_separate else str(folder / "node")  # noqa: S108 -- the node's
+        (folder / "node").mkdir()
+
+    def _make_environment(self) -> dict[str, str]:
+        """The caller's, without what leads AWS programs elsewhere or comes from earlier sessions."""
+        (self.folder / "aws_config").write_text(_AWS_CONFIG, encoding="utf-8")
+        ours = {
+            **self.emulator.environment,
+            "AWS_CONFIG_FILE": str(self.folder / "aws_config"),
+            "XDG_CACHE_HOME": str(self.folder / "cache"),
+        }
+        foreign = self.emulator.foreign_variables
+        return {name: value for name, value in os.environ.items() if name not in foreign} | ours
 
     def run(self, program: str, *arguments: str, text_in: str | None = None) -> str:
         """Run one of OpenSSH's programs against the node and return its stdout.
@@ -68,6 +91,26 @@ class Stage:
             timeout=_STEP_SECONDS,
         ).stdout
 
+    @contextmanager
+    def connection(self, *options: str) -> Iterator[None]:
+        """An ssh that stays for the length of the block, with the forwards that ``options`` ask for.
+
+        Raises:
+            ValueError: If it cannot log in or cannot listen.
+        """
+        # ssh runs the command once its listeners are up, so its first word says that they are; it ends with
+        # its input.
+        command = self.command(
+            "ssh", "-o", "ExitOnForwardFailure=yes", *options, NODE_NAME, "echo up; exec cat"
+        )
+        with subprocess.Popen(
+            command, env=self.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as connected:
+            assert connected.stdout is not None
+            if connected.stdout.readline() != b"up\n":
+                raise ValueError("ssh could not log in or listen")
+            yield
+
     def command(self, program: str, *arguments: str) -> list[str]:
         """The words that start one of OpenSSH's programs with this stage's configuration."""
         return [program, "-F", str(self._config), *arguments]
@@ -84,14 +127,17 @@ class Stage:
 
 
 @contextmanager
-def set_stage() -> Iterator[Stage]:
+def set_stage(*, timing: Timing = REAL, settings: ServiceSettings | None = None) -> Iterator[Stage]:
     """Start everything, and leave nothing of it."""
     folder = Path(tempfile.mkdtemp(prefix="ssm-ssh-demo-"))
     try:
         key = folder / "id_ed25519"
-        node = Node(NodeSpec(NODE_NAME, authorized_keys=[_make_key(key)]), timing=REAL)
-        with start_emulator([node]) as emulator:
+        node = Node(NodeSpec(NODE_NAME, node_id=NODE_ID, authorized_keys=[_make_key(key)]), timing=timing)
+        with start_emulator([node], settings=settings) as emulator:
             yield Stage(emulator, node, folder, key)
+            # The last ssh's helper is still ending its session; it would complain if nobody answered.
+            with suppress(TimeoutError):
+                emulator.wait_for_live_sessions(0, _ENDING_SECONDS)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
