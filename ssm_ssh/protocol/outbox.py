@@ -139,11 +139,10 @@ class Outbox:
             self._round_trip.sample(now - message.last_sent_at)
             self.window.acknowledged(sent_at=message.last_sent_at, now=now)
             self._take_evidence(message.order, now)
-        elif message.attempts > 1:
+        elif message.attempts > 1 and not message.is_eager:
             self._repairs += 1
-            if not message.is_eager:
-                self._round_trip.took_attempts(message.attempts)
-                self._learn_tolerance(now - message.last_sent_at)
+            self._round_trip.took_attempts(message.attempts)
+            self._learn_tolerance(now - message.last_sent_at)
         return True
 
     # --- what leaves ---

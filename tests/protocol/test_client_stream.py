@@ -215,6 +215,19 @@ def test_an_overdue_message_is_not_a_probe() -> None:
 # --- the pace ---
 
 
+def test_a_full_window_waits_for_no_pace() -> None:
+    """With a limit that leaves something, it is the acknowledgements that are waited for."""
+    speaker = Speaker(limits=PathLimits(messages_per_second=1e6))
+    speaker.stream.add(b"x")
+    speaker.acknowledge(speaker.collect())
+    while room := speaker.stream.room_bytes:
+        speaker.stream.add(bytes(room))
+        speaker.collect()
+    deadline = speaker.stream.next_deadline()
+    assert deadline is not None
+    assert deadline > speaker.now + 0.1
+
+
 def test_a_tear_down_limits_what_follows_the_replay_included() -> None:
     """Symptom without it: the replayed window is the next rush, and the service cuts again, for ever."""
     speaker = Speaker(payload_bytes=1024)
