@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from ssm_ssh.protocol.data_channel import PathLimits
 from ssm_ssh.session.path_memory import recall_limits, remember_limits
 from ssm_ssh.session.session import SessionOptions, open_session
 from ssm_ssh.ssh.exchange import Exchange
@@ -33,7 +34,7 @@ async def carry(
         CancelledError: If ``stop`` was wanted.
     """
     _cancel_when_wanted(stop)
-    limits = recall_limits(control_plane.region)
+    limits = recall_limits(control_plane.region) or PathLimits()
     session_options = SessionOptions(
         resume_seconds=options.resume_seconds, payload_bytes=options.payload_bytes, limits=limits
     )

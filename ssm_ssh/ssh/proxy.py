@@ -36,10 +36,10 @@ def run_proxy(options: ProxyOptions) -> None:
         SsmSshError: Why it could not be carried.
         KeyboardInterrupt: After Ctrl-C or SIGTERM; the session is terminated then, too.
     """
+    target = parse_target(options.target)
     _occupy_standard_descriptors()
     _heed_signals()
     tunnel_input = _take_stdin()
-    target = parse_target(options.target)
     control_plane = ControlPlane.connect(
         profile=options.profile, region=options.region, stream_endpoint=options.stream_endpoint
     )

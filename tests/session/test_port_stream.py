@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ssm_ssh.errors import SessionEnded
+from ssm_ssh.protocol.client_stream import QUEUE_BYTES
 from ssm_ssh.protocol.outbox import OUTBOX_MESSAGES
-from ssm_ssh.protocol.send_queue import QUEUE_BYTES
 from ssm_ssh.protocol.window import MAX_WINDOW_BYTES
 from ssm_ssh.session.port_stream import UNREAD_BYTES
 from tests.session.stage import Stage
@@ -103,7 +103,7 @@ def test_unsent_bytes_are_bounded() -> None:
             writing = asyncio.ensure_future(session.stream.write(bytes(10_000_000)))
             await asyncio.sleep(10)
             assert not writing.done()
-            assert len(session._channel._outbox) <= OUTBOX_MESSAGES
+            assert len(session._channel._client_stream._outbox) <= OUTBOX_MESSAGES
             assert session._channel.room_bytes == 0
             writing.cancel()
 

@@ -302,8 +302,8 @@ def test_a_customer_message_is_shown(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (SessionOptions(), PathLimits(1024, 32_768, None)),
-        (SessionOptions(limits=PathLimits(16_384, None, 900.0)), PathLimits(16_384, 32_768, 900.0)),
+        (SessionOptions(), PathLimits()),
+        (SessionOptions(limits=PathLimits(16_384, None, 900.0)), PathLimits(16_384, None, 900.0)),
         (SessionOptions(limits=PathLimits(16_384, 4096, None)), PathLimits(4096, 4096, None)),
         (SessionOptions(payload_bytes=60_000), PathLimits()),
         (

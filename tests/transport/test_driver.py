@@ -151,7 +151,7 @@ def test_a_peer_that_takes_nothing_for_a_while_loses_nothing() -> None:
 
     async def body(talk: Talk, driving: asyncio.Task[None]) -> None:
         talk.socket.writable.clear()
-        data = bytes(range(256)) * 256
+        data = bytes(range(256)) * (talk.channel.room_bytes // 256)
         talk.channel.send(data)
         talk.driver.wake()
         await asyncio.sleep(120)
