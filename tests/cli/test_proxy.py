@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import pty
 import signal
 import socketserver
 import subprocess
@@ -349,6 +350,51 @@ def test_sigterm_on_the_way_leaves_no_session(delay: float, emulator: RunningEmu
         helper.send_signal(signal.SIGTERM)
         helper.wait(SECONDS)
     assert helper.returncode == ExitStatus.INTERRUPTED
+
+
+def test_ctrl_c_in_a_terminal_ends_the_session(emulator: RunningEmulator, port: str) -> None:
+    """Who runs the helper by hand, with a terminal for stdin, can stop it: 130, and no session is left."""
+    controller, terminal = pty.openpty()
+    with subprocess.Popen(
+        command(NODE_ID, port), env=environment(emulator), stdin=terminal, stdout=subprocess.PIPE
+    ) as helper:
+        assert helper.stdout is not None
+        assert helper.stdout.readline() == b"hello\n"
+        helper.send_signal(signal.SIGINT)
+        assert helper.wait(SECONDS) == ExitStatus.INTERRUPTED
+    os.close(controller)
+    os.close(terminal)
+    emulator.wait_for_live_sessions(0, SECONDS)
+
+
+def test_an_installation_that_is_broken_leaves_no_session(
+    emulator: RunningEmulator, port: str, tmp_path: Path
+) -> None:
+    """Whatever cannot be imported after StartSession has left: the session that was started is terminated."""
+    (tmp_path / "websockets").mkdir()
+    (tmp_path / "websockets" / "__init__.py").write_text("raise ImportError('broken')", encoding="utf-8")
+    environ = environment(emulator)
+    environ["PYTHONPATH"] = os.pathsep.join((str(tmp_path), os.getcwd(), environ.get("PYTHONPATH", "")))
+    before = emulator.counts.get("StartSession", 0)
+    run = subprocess.run(
+        command(NODE_ID, port), env=environ, capture_output=True, timeout=SECONDS, check=False
+    )
+    assert run.returncode != 0
+    assert b"broken" in run.stderr
+    assert emulator.counts["StartSession"] == before + 1
+    emulator.wait_for_live_sessions(0, SECONDS)
+
+
+def test_what_was_learned_of_the_way_is_remembered(
+    emulator: RunningEmulator, port: str, tmp_path: Path
+) -> None:
+    """A large upload finds a larger payload; a session that learns nothing writes nothing."""
+    environ = environment(emulator) | {"XDG_CACHE_HOME": str(tmp_path)}
+    for data, files in ((b"little\n", 0), (bytes(4_000_000), 1)):
+        subprocess.run(
+            command(NODE_ID, port), env=environ, input=data, capture_output=True, timeout=SECONDS, check=True
+        )
+        assert len(list(tmp_path.rglob("*.json"))) == files
 
 
 def test_a_reader_that_is_gone_ends_it(emulator: RunningEmulator, port: str) -> None:
