@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ssm_ssh.errors import StreamError, StreamReset
+from ssm_ssh.errors import SessionEnded, StreamError, StreamReset
 from ssm_ssh.ssh.stdio import Stdio
 from tests.transport.contract import LAWS, Rig, law_name
 
@@ -313,5 +313,33 @@ def test_a_cancelled_write_is_written() -> None:
             hearing = asyncio.ensure_future(rig.peer_hears(len(data) + 4))
             await rig.stream.write(b"tail")
             assert await hearing == data + b"tail"
+
+    run(scenario())
+
+
+def test_a_cancelled_read_may_have_asked_for_more() -> None:
+    """The next one, which asks for less, gets what it asks for, and the one after it the rest."""
+
+    async def scenario() -> None:
+        async with pipe_rig() as rig:
+            reading = asyncio.ensure_future(rig.stream.read(100))
+            await rig.settle()
+            reading.cancel()
+            await asyncio.wait([reading])
+            await rig.peer_says(b"abcdef")
+            assert await rig.stream.read(2) == b"ab"
+            assert await rig.stream.read(100) == b"cdef"
+
+    run(scenario())
+
+
+def test_nothing_is_written_behind_the_end() -> None:
+    """Who ended its side has nothing more to say."""
+
+    async def scenario() -> None:
+        async with pipe_rig() as rig:
+            await rig.stream.end()
+            with pytest.raises(SessionEnded):
+                await rig.stream.write(b"x")
 
     run(scenario())
