@@ -36,7 +36,7 @@ class Pace:
         self.limit = None if limit is None or not math.isfinite(limit) else _at_least_blameless(limit)
         self._sent: deque[tuple[float, int]] = deque()
         self._sent_messages = 0
-        self._credit = 0.0
+        self._credit = 1.0
         self._credited_at = -math.inf
 
     def allowance(self, now: float) -> float:
