@@ -94,11 +94,7 @@ class Emulator:
         self._certificate: Certificate | None = None
         self._secret = secrets.token_urlsafe(24)
         self.documents = DocumentTable(documents)
-        self.credentials = Credentials(
-            access_key_id="ASIA" + base64.b32encode(secrets.token_bytes(10)).decode("ascii"),
-            secret_access_key=base64.b64encode(secrets.token_bytes(30)).decode("ascii"),
-            session_token=base64.b64encode(secrets.token_bytes(150)).decode("ascii"),
-        )
+        self.credentials = _random_credentials()
 
     async def __aenter__(self) -> Self:
         try:
@@ -160,6 +156,11 @@ class Emulator:
             variables["NO_PROXY"] = variables["no_proxy"] = f"{exceptions},{_LOOPBACK}".lstrip(",")
         return variables
 
+    def renew_credentials(self) -> None:
+        """Let the credentials expire; the new ones are in ``environment``."""
+        self.credentials = _random_credentials()
+        self._guard.renew(self.credentials)
+
     async def _start(self) -> None:
         self.nodes = NodeTable(self._nodes)
         self.faults = FaultSwitch(self._initial_faults)
@@ -186,7 +187,7 @@ class Emulator:
 
     def _application(self) -> web.Application:
         account = Account(self._settings, self.faults, self.nodes, self.documents, self.sessions)
-        guard = Guard(self.credentials, self._settings, self.faults, self._port)
+        self._guard = guard = Guard(self.credentials, self._settings, self.faults, self._port)
         rooms: list[Room] = [ssm_room(account), ec2_room(account), instance_connect_room(account)]
         self.api = ApiDoor(rooms, guard, self.faults)
         gateway = MessageGateway(account, guard)
@@ -229,3 +230,11 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
         for error in group.exceptions
         for leaf in (_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
     ]
+
+
+def _random_credentials() -> Credentials:
+    return Credentials(
+        access_key_id="ASIA" + base64.b32encode(secrets.token_bytes(10)).decode("ascii"),
+        secret_access_key=base64.b64encode(secrets.token_bytes(30)).decode("ascii"),
+        session_token=base64.b64encode(secrets.token_bytes(150)).decode("ascii"),
+    )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from ssm_ssh.emulator.api_error import expired_token
-from ssm_ssh.emulator.signature import Credentials, ReceivedRequest, check_signature
+from ssm_ssh.emulator.signature import Credentials, ReceivedRequest, check_signature, claimed_key
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
@@ -34,6 +34,7 @@ class Guard:
         self, credentials: Credentials, settings: ServiceSettings, faults: FaultSwitch, port: int
     ) -> None:
         self.credentials = credentials
+        self._expired_keys: set[str] = set()
         self._settings = settings
         self._faults = faults
         self._hosts = {f"{name}:{port}" for name in _LOOPBACK_NAMES}
@@ -57,8 +58,15 @@ class Guard:
         if "Origin" in request.headers:
             raise web.HTTPForbidden(text="requests of web pages are not served here")
 
+    def renew(self, credentials: Credentials) -> None:
+        """Take these from now on; those before have expired."""
+        self._expired_keys.add(self.credentials.access_key_id)
+        self.credentials = credentials
+
     def check_signature(self, request: web.Request, body: bytes, service: str) -> None:
         """Raise ``ApiError`` unless the request is signed with our credentials for ``service``."""
+        if claimed_key(request.headers.get("Authorization", "")) in self._expired_keys:
+            raise expired_token()
         check_signature(
             received(request, body),
             self.credentials,

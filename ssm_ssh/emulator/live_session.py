@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 # Ours: AWS's words are not published.
 _IDLE_OUTPUT: Final = "Session timed out due to inactivity."
 _LIFETIME_OUTPUT: Final = "Session reached its maximum duration."
+# Ours: an agent that refuses a session at once is heard by users all the same (protocol 1.4).
+_FIRST_CLIENT_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ class LiveSession:
             async with asyncio.TaskGroup() as tasks:
                 relay = tasks.create_task(self.relay.run())
                 expiry = tasks.create_task(self._expire())
-                agent = tasks.create_task(self._agent.run_session(self._order, self._dial))
+                agent = tasks.create_task(self._run_agent())
                 agent.add_done_callback(self._agent_finished)
                 ending = await self._ending
                 await self._end(agent, ending)
@@ -84,6 +87,15 @@ class LiveSession:
     def terminate(self) -> None:
         """End the session as TerminateSession does; the ending itself goes on in ``run``."""
         self._finish(_Ending(SessionStatus.TERMINATED))
+
+    async def _run_agent(self) -> TaskComplete:
+        """Run the agent; what it says at its end waits for a client that is still on its way."""
+        complete = await self._agent.run_session(self._order, self._dial)
+        if complete.output:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_FIRST_CLIENT_SECONDS):
+                    await self.relay.wait_for_first_client()
+        return complete
 
     async def _dial(self) -> AgentLink:
         """See ``Dial``."""

@@ -103,6 +103,11 @@ class Relay:
         self.tell_agent(publication(message_type))
         await self._send_to_client(publication(message_type))
 
+    async def wait_for_first_client(self) -> None:
+        """Return once any client has opened its data channel."""
+        if not self._counts.client_channels:
+            await self._client_arrived.wait()
+
     async def flush(self) -> None:
         """Let an agent's last words reach the client, within reason; its link is shut."""
         if self._link is not None:

@@ -66,6 +66,12 @@ class _Claim:
     signature: str
 
 
+def claimed_key(authorization: str) -> str:
+    """The access key id that an Authorization header names; empty where it names none."""
+    fields: dict[str, str] = dict(_FIELD.findall(authorization))
+    return fields.get("Credential", "").partition("/")[0]
+
+
 def check_signature(
     request: ReceivedRequest, credentials: Credentials, *, service: str, region: str, now: datetime
 ) -> None:

@@ -96,6 +96,12 @@ class RunningEmulator:
         """End a session as TerminateSession does. Raises ``ApiError`` if it is over or unknown."""
         self._ask(lambda: self._emulator.sessions.terminate(session_id))
 
+    def renew_credentials(self) -> dict[str, str]:
+        """Let the credentials expire, and return the environment with the new ones."""
+        self._ask(self._emulator.renew_credentials)
+        self.environment = self._emulator.environment
+        return self.environment
+
     def add_document(self, document: SessionDocument) -> None:
         """Add a session document to the account."""
         self._ask(lambda: self._emulator.documents.add(document))
