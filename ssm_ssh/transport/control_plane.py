@@ -8,6 +8,7 @@ can be under way before asyncio is loaded.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
@@ -23,6 +24,7 @@ from ssm_ssh.errors import (
     InvalidOption,
     RegionMissing,
     RemoteProtocolError,
+    SsmSshError,
 )
 from ssm_ssh.transport.aws_session import open_session
 from ssm_ssh.transport.credentials import Credentials
@@ -152,7 +154,13 @@ class ControlPlane:
             body["Reason"] = reason
         answer = self._api.call("StartSession", body)
         session_id = _text("StartSession", answer, "SessionId")
-        return _started("StartSession", session_id, answer)
+        try:
+            return _started("StartSession", session_id, answer)
+        except RemoteProtocolError:
+            # The service has started it all the same, and nobody else knows its id.
+            with contextlib.suppress(SsmSshError):
+                self.terminate_session(session_id)
+            raise
 
     def resume_session(self, session_id: str) -> StartedSession | None:
         """Get a new token and stream URL for a session, or None if the session is over.

@@ -38,6 +38,11 @@ _UNKNOWN_KEY_HINT: Final = (
 )
 _SIGNATURE_HINT: Final = "check the secret key for missing characters, and this machine's clock"
 _CLOCK_HINT: Final = "this machine's clock is wrong: set it and try again"
+_REGION_HINT: Final = (
+    "the endpoint belongs to another region: check --region, AWS_REGION and any endpoint override"
+)
+# Of a signature error, by a part of AWS's words.
+_SIGNATURE_HINTS: Final = (("xpired", _CLOCK_HINT), ("valid region", _REGION_HINT))
 
 _HINTS: Final = {
     "UnrecognizedClientException": _UNKNOWN_KEY_HINT,
@@ -80,8 +85,8 @@ def refusal(operation: str, code: str, message: str, *, request_id: str | None =
     message = _QUOTED_REQUEST.sub("", message) or "AWS gave no reason"
     failure = _CLASSES.get(code, ControlPlaneError)
     hint = _denial_hint(message) if failure is AccessDenied else _HINTS.get(code)
-    if code.startswith(("InvalidSignature", "SignatureDoesNotMatch")) and "xpired" in message:
-        hint = _CLOCK_HINT
+    if code.startswith(("InvalidSignature", "SignatureDoesNotMatch")):
+        hint = next((other for part, other in _SIGNATURE_HINTS if part in message), hint)
     return failure(operation, code, message, request_id=request_id, hint=hint)
 
 

@@ -19,6 +19,8 @@ _NAME_HINT: Final = "check the region and your DNS; behind a proxy, set HTTPS_PR
 _CERTIFICATE_HINT: Final = (
     "where a company's proxy opens TLS, point AWS_CA_BUNDLE (or ca_bundle of the profile) to its certificate"
 )
+# What urllib3 raises where it compares the names itself; of no use as a class, because nothing else loads it.
+_NAME_MISMATCH: Final = "CertificateError"
 _TLS_HINT: Final = (
     "something between here and AWS does not speak TLS: check HTTPS_PROXY, NO_PROXY and the port"
 )
@@ -71,6 +73,8 @@ def _tls_diagnosis(host: str, chain: list[BaseException]) -> tuple[str, str] | N
         if isinstance(error, ssl.SSLCertVerificationError):
             words = getattr(error, "verify_message", error)
             return f"the certificate of {host} is not trusted: {words}", _CERTIFICATE_HINT
+        if type(error).__name__ == _NAME_MISMATCH:
+            return f"the certificate of {host} is not trusted: it is for another name", _CERTIFICATE_HINT
         if isinstance(error, ssl.SSLError):
             # Only OpenSSL's own errors have a reason, and not all of them.
             return f"no TLS with {host}: {getattr(error, 'reason', None) or error}", _TLS_HINT
