@@ -56,6 +56,11 @@ class AgentStream:
         events, self._events = self._events, []
         return is_kept, events
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing that arrived still waits for something before it."""
+        return self._inbox.is_empty
+
     def take_response(self) -> bytes | None:
         """The handshake response if it is due: given once, or the agent would hang (protocol 5.3)."""
         response, self._response = self._response, None

@@ -6,6 +6,7 @@ and the outbox that keeps them.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -58,7 +59,8 @@ class ClientStream:
         )
         self._next_number = 0
         self._probe_number: int | None = None
-        self._is_allowed = False
+        # When data may leave: never yet, at a time, or (minus infinity) now.
+        self._allowed_at = math.inf
         self._may_probe = False
         self._has_sent_data = False
 
@@ -86,14 +88,19 @@ class ClientStream:
         """Say the handshake response: the only thing that may leave before ``allow_data``."""
         self._say(PayloadType.HANDSHAKE_RESPONSE, response)
 
-    def allow_data(self, *, may_probe: bool) -> None:
-        """Data and flags may leave from now on.
+    def allow_data(self, *, may_probe: bool, at: float = -math.inf) -> None:
+        """Data and flags may leave from now on, or from ``at`` on.
 
         Args:
             may_probe: Whether the agent ignores messages about a terminal's size (protocol 11.3).
+            at: When an agent that loses what comes too early will be ready.
         """
-        self._is_allowed = True
+        self._allowed_at = at
         self._may_probe = may_probe
+
+    def hear_data(self) -> None:
+        """The agent has sent data, so it is ready for ours."""
+        self._allowed_at = -math.inf
 
     # --- what becomes of it ---
 
@@ -131,7 +138,8 @@ class ClientStream:
     def messages_to_send(self, now: float) -> list[bytes]:
         """What must go out now, in this order; call until it is empty."""
         allowance = self._pace.allowance(now)
-        if self._is_allowed:
+        if now >= self._allowed_at:
+            self._allowed_at = -math.inf
             self._cut_queue(allowance - self._outbox.leaving, now)
         messages = self._outbox.messages_to_send(now, int(min(BATCH_MESSAGES, allowance)))
         if messages:
@@ -140,12 +148,13 @@ class ClientStream:
 
     def next_deadline(self) -> float | None:
         """When to call ``handle_deadline`` and ``messages_to_send`` if nothing else happens, or None."""
-        deadline = self._outbox.next_deadline()
-        if self._outbox.leaving or (self._is_allowed and self._queue and self._outbox.has_room):
-            paced = self._pace.next_allowance_at()
-            if paced is not None:
-                deadline = paced if deadline is None else min(deadline, paced)
-        return deadline
+        deadlines = [self._outbox.next_deadline()]
+        is_allowed = self._allowed_at == -math.inf
+        if self._outbox.leaving or (is_allowed and self._queue and self._outbox.has_room):
+            deadlines.append(self._pace.next_allowance_at())
+        if self._queue and math.isfinite(self._allowed_at):
+            deadlines.append(self._allowed_at)
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     # --- what is known ---
 

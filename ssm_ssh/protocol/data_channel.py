@@ -10,14 +10,14 @@ The caller drives it through four doors and never lends it a clock or a socket:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ssm_ssh.errors import LocalProtocolError, RemoteProtocolError
 from ssm_ssh.protocol.acknowledgements import Acknowledgements
 from ssm_ssh.protocol.agent_stream import AgentStream
 from ssm_ssh.protocol.client_stream import ClientStream, PathLimits
 from ssm_ssh.protocol.composer import Composer, random_message_ids
-from ssm_ssh.protocol.event import ChannelEnded, Event, SessionReady
+from ssm_ssh.protocol.event import ChannelEnded, DataReceived, Event, SessionReady
 from ssm_ssh.wire.agent_message import AgentMessage, MessageType
 from ssm_ssh.wire.payload import Acknowledge, ChannelClosed, Flag, SessionType
 
@@ -25,6 +25,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["DataChannel", "PathLimits"]
+
+# Specification: from this version on an agent that is not ready yet leaves what comes too early
+# unacknowledged; older ones acknowledge it and throw it away (protocol 1.4).
+_CAREFUL_AGENT_VERSION: Final = (3, 0, 655, 0)
+# Ours: an older agent gets our first data when it has sent some of its own, as an SSH server does at once, or
+# after so long; it needs a few milliseconds to reach its port.
+OLD_AGENT_SECONDS: Final = 0.5
 
 
 class DataChannel:
@@ -225,12 +232,13 @@ class DataChannel:
         match message.message_type:
             case MessageType.OUTPUT_STREAM_DATA:
                 self._release(now)
-                self._receive_sequenced(message)
+                self._receive_sequenced(message, now)
             case MessageType.ACKNOWLEDGE:
                 self._release(now)
                 self._client_stream.acknowledge(Acknowledge.decode(message.payload).sequence_number, now)
             case MessageType.CHANNEL_CLOSED:
-                self._events.append(ChannelEnded(ChannelClosed.decode(message.payload).output))
+                output = ChannelClosed.decode(message.payload).output
+                self._events.append(ChannelEnded(output, self._agent_stream.is_whole))
                 self.close()
             case MessageType.PAUSE_PUBLICATION:
                 self._is_held = True
@@ -246,7 +254,7 @@ class DataChannel:
             self._is_held = False
             self._client_stream.restart_timers(now)
 
-    def _receive_sequenced(self, message: AgentMessage) -> None:
+    def _receive_sequenced(self, message: AgentMessage, now: float) -> None:
         if not self._acknowledgements.has_room:
             # Whoever does not take acknowledgements repeats, so this message will come again.
             return
@@ -256,8 +264,18 @@ class DataChannel:
             self._client_stream.respond(response)
         for event in events:
             if isinstance(event, SessionReady):
-                self._client_stream.allow_data(may_probe=event.session_type == SessionType.PORT)
+                self._client_stream.allow_data(
+                    may_probe=event.session_type == SessionType.PORT,
+                    at=now + OLD_AGENT_SECONDS if _loses_early_data(event.agent_version) else now,
+                )
+            elif isinstance(event, DataReceived):
+                self._client_stream.hear_data()
             self._events.append(event)
         # Protocol 4.3: deliver, then acknowledge, so that a cut here costs a duplicate and not a loss.
         if is_kept:
             self._acknowledgements.add(self._composer.acknowledgement(message))
+
+
+def _loses_early_data(agent_version: str) -> bool:
+    parts = agent_version.split(".")
+    return all(part.isdecimal() for part in parts) and tuple(map(int, parts)) < _CAREFUL_AGENT_VERSION

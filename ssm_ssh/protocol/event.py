@@ -46,9 +46,12 @@ class ChannelEnded:
 
     Attributes:
         output: Empty for a normal end, else the agent's or the service's text.
+        is_whole: False if the agent had sent bytes that never arrived before others that did: an agent
+            repeats what was lost for two seconds after its port has closed, and no longer (protocol 4.5).
     """
 
     output: str
+    is_whole: bool = True
 
 
 Event = SessionReady | DataReceived | FlagReceived | ChannelEnded

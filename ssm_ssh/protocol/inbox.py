@@ -21,6 +21,11 @@ class Inbox:
         self._early: dict[int, AgentMessage] = {}
         self._early_bytes = 0
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no message waits for one before it."""
+        return not self._early
+
     def receive(self, message: AgentMessage) -> tuple[bool, list[AgentMessage]]:
         """Take in one message in whatever order.
 
