@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import ssl
 from typing import Final
 
 from ssm_ssh.errors import (
@@ -15,6 +16,7 @@ from ssm_ssh.errors import (
     SsmSshError,
     Throttled,
 )
+from ssm_ssh.transport.unreachable import ProxyRefusal
 
 # Ours: the first try is immediate, then the pauses double up to the last.
 _FIRST_PAUSE_SECONDS: Final = 0.25
@@ -48,6 +50,17 @@ def may_pass(failure: SsmSshError) -> bool:
     if type(failure) is ControlPlaneError:
         return failure.code in _PASSING_CODES
     return isinstance(failure, _PASSING_FAILURES)
+
+
+def is_lasting(failure: SsmSshError) -> bool:
+    """Whether a stream that never worked will not by being tried again: somebody has to change a setting.
+
+    A stream that did work is another matter: a laptop that wakes up in a hotel leaves the hotel.
+    """
+    cause = failure.__cause__
+    return isinstance(cause, ssl.SSLCertVerificationError) or (
+        isinstance(cause, ProxyRefusal) and 400 <= cause.status < 500
+    )
 
 
 class Outage:

@@ -19,12 +19,13 @@ from ssm_ssh.errors import (
     SessionLost,
     SessionTimeout,
     SsmSshError,
+    StreamReset,
 )
 from ssm_ssh.protocol.data_channel import DataChannel, PathLimits
 from ssm_ssh.protocol.event import ChannelEnded, DataReceived, Event, FlagReceived, SessionReady
 from ssm_ssh.session.ahead import ConnectionAhead, find_route
 from ssm_ssh.session.ending import end_session, explain_ending
-from ssm_ssh.session.outage import Outage, may_pass
+from ssm_ssh.session.outage import Outage, is_lasting, may_pass
 from ssm_ssh.session.port_stream import PortStream
 from ssm_ssh.session.uninterrupted import uninterrupted
 from ssm_ssh.transport.driver import Driver, single_cause
@@ -43,7 +44,10 @@ _log = logging.getLogger(__name__)
 
 # Ours: how long one try for a stream may take, a first stream with all its tries, and an agent to speak.
 STREAM_SECONDS: Final = 15.0
-OPEN_SECONDS: Final = 30.0
+# A try that begins in time may end so much later: cut short, it would say nothing about the reason.
+LAST_TRY_SECONDS: Final = 2.0
+# Specification: the agent waits so long for the client's answer (protocol 5.3); later nobody is there.
+OPEN_SECONDS: Final = 15.0
 HANDSHAKE_SECONDS: Final = 30.0
 # Ours: how long a session may take to end after the flag; the agent drains for up to two (protocol 7.2).
 FLAG_SECONDS: Final = 3.0
@@ -212,15 +216,15 @@ class Session:
             finally:
                 await socket.close()
         except SsmSshError as failure:
-            if may_pass(failure):
-                return failure
-            raise
+            if not may_pass(failure) or (self._ready is None and is_lasting(failure)):
+                raise
+            return failure
         return None
 
     async def _connect(self, outage: Outage) -> MessageSocket:
         """A stream with the channel opened on it."""
         loop = asyncio.get_running_loop()
-        seconds = min(STREAM_SECONDS, outage.seconds_left(loop.time()))
+        seconds = min(STREAM_SECONDS, max(LAST_TRY_SECONDS, outage.seconds_left(loop.time())))
         deadline = loop.time() + seconds
         # Where token and signature go is checked anew for every stream URL, before either leaves.
         address = self._control_plane.stream_address(self._started)
@@ -269,6 +273,7 @@ class Session:
         Raises:
             SessionLost: If that was not to be had in time.
             SessionFailed: If the service says that the session is over.
+            SsmSshError: ``failure`` itself, if the session never got to work: its hint says what to do.
         """
         loop = asyncio.get_running_loop()
         while True:
@@ -284,12 +289,16 @@ class Session:
                 continue
             if resumed is None:
                 self._is_over = True
+                if self._ready is None:
+                    # The agent gave up while we could not come: why we could not is the news.
+                    raise failure
                 raise explain_ending(self.session_id, "it ended while its stream was away")
             self.resumes += 1
             return resumed
-        step = "resumed" if self._is_opened else "opened"
+        if self._ready is None:
+            raise failure
         raise SessionLost(
-            f"session {self.session_id} could not be {step} within {outage.seconds:g} seconds: {failure}"
+            f"session {self.session_id} could not be resumed within {outage.seconds:g} seconds: {failure}"
         ) from failure
 
     def _deliver(self, event: Event) -> None:
@@ -303,10 +312,12 @@ class Session:
             case FlagReceived():
                 # Protocol 7.2: agents send one flag, and only in mux sessions.
                 pass
-            case ChannelEnded(output):
+            case ChannelEnded(output, is_whole):
                 self._is_over = True
                 if output:
                     self._failure = explain_ending(self.session_id, output)
+                elif not is_whole:
+                    self._failure = StreamReset("the session ended before all bytes of the node had arrived")
 
     async def _wait_room(self) -> None:
         await self.stream.wait_room()
