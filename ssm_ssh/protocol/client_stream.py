@@ -109,6 +109,7 @@ class ClientStream:
         if self._outbox.acknowledge(sequence_number, now) and sequence_number == self._probe_number:
             self._payload_size.probe_passed()
             self._probe_number = None
+        self._judge_probe()
 
     def lose_connection(self, now: float) -> None:
         """The WebSocket broke, and perhaps it was our doing."""
@@ -128,10 +129,8 @@ class ClientStream:
 
     def handle_deadline(self, now: float) -> None:
         """Do what was due at ``next_deadline``."""
-        overdue = self._outbox.handle_deadline(now)
-        if self._probe_number is not None and self._probe_number in overdue:
-            self._payload_size.probe_vanished()
-            self._give_up_probe()
+        self._outbox.handle_deadline(now)
+        self._judge_probe()
 
     # --- what leaves ---
 
@@ -203,6 +202,12 @@ class ClientStream:
         if size is not None:
             self._probe_number = self._next_number
             self._say(PayloadType.SIZE, _PROBE.encode(padded_to=size))
+
+    def _judge_probe(self) -> None:
+        """A probe that would have to be sent again has not passed: what leaves in its place is short."""
+        if self._probe_number is not None and self._outbox.is_in_repair(self._probe_number):
+            self._payload_size.probe_vanished()
+            self._give_up_probe()
 
     def _give_up_probe(self) -> None:
         """Send something short under the probe's number from now on: the agent waits for that number."""

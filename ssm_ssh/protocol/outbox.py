@@ -111,6 +111,10 @@ class Outbox:
         """The smoothed round-trip time, or None before the first sample."""
         return self._round_trip.smoothed_seconds
 
+    def is_in_repair(self, sequence_number: int) -> bool:
+        """Whether a message is eager, or is to leave, or has left, a second time."""
+        return sequence_number in self._repaired
+
     # --- new messages, and those that arrived ---
 
     def add(self, sequence_number: int, encoded: bytes, *, is_eager: bool = False) -> None:

@@ -156,9 +156,10 @@ def test_a_probe_goes_alone_and_only_its_acknowledgement_counts() -> None:
     probe = speaker.upload_to_a_probe()
     assert len(probe.payload) == 4096
     assert probe.payload.rstrip(b" ") == b'{"cols":80,"rows":24}'
-    during = speaker.upload(64 * 1024)
+    speaker.stream.add(bytes(8 * 1024))
+    during = speaker.collect()
     assert {(each.payload_type, len(each.payload)) for each in during} == {(PayloadType.OUTPUT, 1024)}
-    speaker.acknowledge([probe])
+    speaker.acknowledge([probe, *during])
     assert speaker.stream.limits.payload_bytes == 4096
     assert 4096 in {len(each.payload) for each in speaker.upload(64 * 1024)}
 
@@ -200,6 +201,15 @@ def test_a_probe_that_vanishes_is_replaced_in_time() -> None:
     assert speaker.stream.limits.payload_cap_bytes is None, "once may be bad luck"
     speaker.acknowledge([probe])
     assert speaker.stream.limits.payload_bytes == 1024, "the short one has arrived, not the probe"
+
+
+def test_a_probe_that_is_overtaken_is_replaced_at_once() -> None:
+    """Symptom without it: a probe that was swallowed left a second time, in full, to be swallowed again."""
+    speaker = Speaker()
+    probe = speaker.upload_to_a_probe()
+    after = speaker.upload(64 * 1024) + speaker.collect()
+    again = [each for each in after if each.sequence_number == probe.sequence_number]
+    assert [len(each.payload) for each in again] == [len(b'{"cols":80,"rows":24}')]
 
 
 def test_an_overdue_message_is_not_a_probe() -> None:
