@@ -119,3 +119,13 @@ def test_duplicates_are_kept_and_say_nothing() -> None:
     stream = AgentStream()
     said(stream, (PayloadType.OUTPUT, b"x"))
     assert stream.receive(message(0, PayloadType.OUTPUT, b"x")) == (True, [])
+
+
+def test_a_gap_is_not_whole() -> None:
+    """What came after a message that is missing has not been said."""
+    stream = AgentStream()
+    assert stream.is_whole
+    assert stream.receive(message(1, PayloadType.OUTPUT, b"y")) == (True, [])
+    assert not stream.is_whole
+    stream.receive(message(0, PayloadType.OUTPUT, b"x"))
+    assert stream.is_whole

@@ -301,3 +301,24 @@ def test_a_fixed_size_is_used() -> None:
     speaker.stream.add(bytes(5000))
     assert [len(each.payload) for each in speaker.collect()] == [2000, 2000, 1000]
     assert speaker.stream.limits == PathLimits(16384, 16384, 900.0)
+
+
+def test_data_waits_for_an_agent_that_is_not_ready() -> None:
+    """Until its time has come, which is a deadline while there is something to say."""
+    speaker = Speaker(is_allowed=False)
+    speaker.stream.allow_data(may_probe=True, at=speaker.now + 1)
+    assert speaker.stream.next_deadline() is None
+    speaker.stream.add(b"x")
+    assert speaker.collect() == []
+    assert speaker.stream.next_deadline() == speaker.now + 1
+    speaker.now += 1
+    assert [message.payload for message in speaker.collect()] == [b"x"]
+
+
+def test_an_agent_that_sends_data_is_ready() -> None:
+    """Whatever time was set."""
+    speaker = Speaker(is_allowed=False)
+    speaker.stream.allow_data(may_probe=True, at=speaker.now + 1)
+    speaker.stream.add(b"x")
+    speaker.stream.hear_data()
+    assert [message.payload for message in speaker.collect()] == [b"x"]

@@ -11,7 +11,7 @@ import pytest
 from ssm_ssh.errors import LocalProtocolError, MalformedMessage, RemoteProtocolError
 from ssm_ssh.protocol import acknowledgements
 from ssm_ssh.protocol.data_channel import DataChannel, PathLimits
-from ssm_ssh.protocol.event import ChannelEnded, DataReceived, SessionReady
+from ssm_ssh.protocol.event import ChannelEnded, DataReceived, FlagReceived, SessionReady
 from ssm_ssh.wire.agent_message import AgentMessage, MessageType, PayloadType
 from ssm_ssh.wire.payload import Acknowledge, ChannelClosed, Flag
 
@@ -296,3 +296,39 @@ def test_the_handshake_is_answered() -> None:
     channel.receive_message(agent_says(1, b"{}", PayloadType.HANDSHAKE_COMPLETE), NOW)
     assert [each.payload_type for each in decoded(channel.messages_to_send(NOW))] == [0, PayloadType.OUTPUT]
     assert channel.events_received() == [SessionReady("Port", {"portNumber": "22"}, "3.3.987.0", "")]
+
+
+@pytest.mark.parametrize(
+    ("version", "is_held"),
+    [("2.3.672.0", True), ("3.0.654.9", True), ("3.0.655.0", False), ("3.3.987.0", False), ("odd", False)],
+)
+def test_an_old_agent_is_given_time(version: str, *, is_held: bool) -> None:
+    """Before 3.0.655 an agent acknowledges what comes too early and loses it: data waits for its own."""
+    channel = new_channel()
+    channel.open("token")
+    action = {"ActionType": "SessionType", "ActionParameters": {"SessionType": "Port", "Properties": {}}}
+    request = json.dumps({"AgentVersion": version, "RequestedClientActions": [action]}).encode()
+    channel.receive_message(agent_says(0, request, PayloadType.HANDSHAKE_REQUEST), NOW)
+    channel.receive_message(agent_says(1, b"{}", PayloadType.HANDSHAKE_COMPLETE), NOW)
+    channel.send(b"data")
+    early = [each.payload for each in decoded(channel.messages_to_send(NOW)[1:])]
+    assert (b"data" in early) is not is_held
+    channel.receive_message(agent_says(2, b"banner"), NOW)
+    late = [each.payload for each in decoded(channel.messages_to_send(NOW))]
+    assert (b"data" in late) is is_held
+
+
+def test_an_end_with_bytes_missing_is_told() -> None:
+    """Later data had arrived than was reported."""
+    channel = shell()
+    channel.receive_message(agent_says(2, b"later"), NOW)
+    closed = json.dumps({"MessageType": "channel_closed", "Output": ""}).encode()
+    channel.receive_message(control(MessageType.CHANNEL_CLOSED, closed), NOW)
+    assert channel.events_received() == [ChannelEnded("", is_whole=False)]
+
+
+def test_a_flag_of_the_agent_is_reported() -> None:
+    """As an event beside the data."""
+    channel = shell()
+    channel.receive_message(agent_says(1, b"\0\0\0\1", PayloadType.FLAG), NOW)
+    assert channel.events_received() == [FlagReceived(1)]

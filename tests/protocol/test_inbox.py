@@ -84,3 +84,13 @@ def test_any_order_becomes_the_order(seed: int) -> None:
     box = Inbox()
     out = [given for number in arrivals for given in box.receive(message(number))[1]]
     assert numbers(out) == list(range(200))
+
+
+def test_it_is_empty_unless_something_waits() -> None:
+    """A gap is what makes messages wait."""
+    box = Inbox()
+    assert box.is_empty
+    box.receive(message(1))
+    assert not box.is_empty
+    box.receive(message(0))
+    assert box.is_empty
