@@ -75,6 +75,10 @@ class ScriptedAgent:
         for start in range(0, len(data), _CHUNK_BYTES):
             self._send(PayloadType.OUTPUT, data[start : start + _CHUNK_BYTES])
 
+    def lose(self) -> None:
+        """Send a message that never arrives."""
+        next(self._numbers)
+
     def end(self, output: str = "") -> None:
         """End the session; the service tells the client."""
         self.has_ended = True

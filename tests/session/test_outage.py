@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import ssl
 
 import pytest
 
@@ -24,7 +25,8 @@ from ssm_ssh.errors import (
     Throttled,
     UntrustedStreamUrl,
 )
-from ssm_ssh.session.outage import Outage, may_pass
+from ssm_ssh.session.outage import Outage, is_lasting, may_pass
+from ssm_ssh.transport.unreachable import ProxyRefusal
 
 PASSING = [
     DataChannelLost("cut"),
@@ -117,3 +119,21 @@ def test_a_stream_that_worked_begins_a_new_outage(
     assert outage.seconds == (600.0 if is_renewed else 30.0)
     if is_renewed:
         assert (outage.next_pause(100.0) == 0.0) is is_steady
+
+
+@pytest.mark.parametrize(
+    ("cause", "expected"),
+    [
+        (None, False),
+        (ConnectionRefusedError(), False),
+        (ssl.SSLCertVerificationError(), True),
+        (ProxyRefusal(407, ""), True),
+        (ProxyRefusal(403, ""), True),
+        (ProxyRefusal(503, ""), False),
+    ],
+)
+def test_what_lasts_until_somebody_changes_a_setting(cause: Exception | None, *, expected: bool) -> None:
+    """Trust, logins and rules do not change by waiting; a busy proxy does."""
+    failure = EndpointUnreachable("OpenDataChannel", "", "it failed")
+    failure.__cause__ = cause
+    assert is_lasting(failure) is expected

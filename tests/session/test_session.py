@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 
 import pytest
 
 from ssm_ssh.errors import (
     AccessDenied,
+    DataChannelLost,
     DataChannelRefused,
+    EndpointUnreachable,
     HandshakeError,
     SessionEnded,
     SessionFailed,
     SessionLost,
     SessionTimeout,
+    SsmSshError,
+    StreamReset,
 )
 from ssm_ssh.protocol.data_channel import PathLimits
 from ssm_ssh.session.session import (
     HANDSHAKE_SECONDS,
+    LAST_TRY_SECONDS,
     OPEN_SECONDS,
     STREAM_SECONDS,
     Session,
@@ -165,17 +171,20 @@ def test_a_refused_upgrade_ends_it_at_once(status: int) -> None:
 
 @pytest.mark.parametrize("is_black_hole", [True, False])
 def test_a_first_stream_that_does_not_open_has_a_limit(*, is_black_hole: bool) -> None:
-    """Neither refusals that may pass nor a network that swallows everything last beyond the limit."""
+    """Neither refusals that may pass nor a network that swallows everything last beyond the limit.
+
+    What is told is the last failure itself: its hint says what to do, that of a lost session does not.
+    """
 
     async def scenario() -> None:
         stage = Stage(refusals=[DataChannelRefused("HTTP 503", status=503)], is_black_hole=is_black_hole)
-        with pytest.raises(SessionLost, match=r"opened within 30 seconds") as failure:
+        with pytest.raises(SsmSshError) as failure:
             async with stage.session() as session:
                 await session.wait_port()
-        assert failure.value.__cause__ is not None
-        assert virtual_loop().time() == pytest.approx(OPEN_SECONDS, abs=0.1)
+        assert not isinstance(failure.value, SessionLost)
+        assert OPEN_SECONDS <= virtual_loop().time() <= OPEN_SECONDS + LAST_TRY_SECONDS
         assert all(dial.timeout_seconds <= STREAM_SECONDS for dial in stage.dials)
-        assert len(stage.dials) > 1
+        assert len(stage.dials) > 1 or is_black_hole
         # A session that never had a stream is terminated as any other.
         assert stage.api.calls[-1] == "TerminateSession"
 
@@ -188,10 +197,10 @@ def test_a_signature_that_hangs_does_not_hang_the_session() -> None:
     async def scenario() -> None:
         stage = Stage()
         stage.api.seconds["OpenDataChannel"] = 1000
-        with pytest.raises(SessionLost, match="within 15 seconds"):
+        with pytest.raises(DataChannelLost, match="within 15 seconds"):
             async with stage.session() as session:
                 await session.wait_port()
-        assert virtual_loop().time() == pytest.approx(OPEN_SECONDS, abs=1)
+        assert OPEN_SECONDS <= virtual_loop().time() <= OPEN_SECONDS + LAST_TRY_SECONDS
 
     run_virtually(scenario())
 
@@ -323,3 +332,51 @@ def test_what_was_known_of_the_way_is_not_forgotten(options: SessionOptions, exp
             return session.limits
 
     assert run_virtually(scenario()) == expected
+
+
+def test_a_session_that_ends_before_its_first_stream_opens_tells_why_it_did_not() -> None:
+    """The agent gives up after 15 seconds, so the service says that the session is over: that is not news."""
+
+    async def scenario() -> None:
+        refusal = DataChannelRefused("HTTP 503", status=503)
+        stage = Stage(refusals=[refusal])
+        stage.api.answers["ResumeSession"] = [None]
+        with pytest.raises(DataChannelRefused) as failure:
+            async with stage.session() as session:
+                await session.wait_port()
+        assert failure.value is refusal
+
+    run_virtually(scenario())
+
+
+def test_a_first_stream_that_needs_another_setting_is_not_tried_again() -> None:
+    """A certificate that is not trusted will not be in ten seconds either."""
+
+    async def scenario() -> None:
+        failure = EndpointUnreachable("OpenDataChannel", "", "not trusted")
+        failure.__cause__ = ssl.SSLCertVerificationError()
+        stage = Stage(refusals=[failure])
+        with pytest.raises(EndpointUnreachable):
+            async with stage.session() as session:
+                await session.wait_port()
+        assert len(stage.dials) == 1
+
+    run_virtually(scenario())
+
+
+def test_an_end_with_bytes_missing_is_no_clean_end() -> None:
+    """What arrived is read, and then it breaks: b"" would mean that this was all."""
+
+    async def scenario() -> None:
+        stage = Stage()
+        async with stage.session() as session:
+            await session.wait_port()
+            stage.agent.say(b"first")
+            stage.agent.lose()
+            stage.agent.say(b"last")
+            stage.agent.end()
+            assert await session.stream.read() == b"first"
+            with pytest.raises(StreamReset, match="before all bytes"):
+                await session.stream.read()
+
+    run_virtually(scenario())
