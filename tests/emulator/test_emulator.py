@@ -15,6 +15,7 @@ import pytest
 
 from ssm_ssh.emulator.emulator import Emulator
 from ssm_ssh.emulator.fault import Side
+from ssm_ssh.emulator.link import TaskComplete, TaskStatus
 from ssm_ssh.emulator.service import stream_host
 from ssm_ssh.emulator.settings import ServiceSettings
 from ssm_ssh.emulator.start import start_emulator
@@ -22,7 +23,7 @@ from tests.emulator.echo_node import EchoAgent, EchoNode
 from tests.emulator.scripted_client import aws_client, call, dial, open_session, run, start
 
 if TYPE_CHECKING:
-    from ssm_ssh.emulator.link import Dial, SessionOrder, TaskComplete
+    from ssm_ssh.emulator.link import Dial, SessionOrder
 
 
 @pytest.mark.parametrize(
@@ -239,3 +240,30 @@ def test_many_megabytes_pass_through() -> None:
             assert await call(emulator, "terminate_session", SessionId=record.session_id)
 
     run(scenario(), seconds=60)
+
+
+def test_renewed_credentials() -> None:
+    """The old ones have expired, which is another thing than never having been good."""
+    with start_emulator([EchoNode()]) as emulator:
+        before = aws_client(emulator.environment, "ssm")
+        emulator.renew_credentials()
+        with pytest.raises(Exception, match="ExpiredToken"):
+            before.get_connection_status(Target="i-0123456789abcdef0")
+        after = aws_client(emulator.environment, "ssm")
+        assert after.get_connection_status(Target="i-0123456789abcdef0")["Status"] == "connected"
+        before.close()
+        after.close()
+
+
+def test_an_agent_that_refuses_at_once_is_heard() -> None:
+    """Its last words wait for the client, who needs a moment to open the stream after StartSession."""
+
+    class Refusing(EchoAgent):
+        async def run_session(self, order: SessionOrder, dial: Dial) -> TaskComplete:
+            return TaskComplete(TaskStatus.FAILED, "no such plugin")
+
+    async def scenario() -> None:
+        async with Emulator([EchoNode(agent=Refusing())]) as emulator, open_session(emulator) as client:
+            assert (await client.hear_end()).output == "no such plugin"
+
+    run(scenario())

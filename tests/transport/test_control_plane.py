@@ -101,6 +101,20 @@ def test_an_answer_that_lacks_something(ask: Callable[..., Any], missing: str, v
         ask(lambda plane: plane.start_session(target="i-0"), Answer(STARTED | {missing: value}))
 
 
+@pytest.mark.parametrize("missing", ["TokenValue", "StreamUrl"])
+def test_a_session_that_cannot_be_used_is_ended(ask: Callable[..., Any], missing: str) -> None:
+    """The service has started it; whether it lets us end it or not, what is told is what was missing."""
+
+    def start(plane: ControlPlane) -> list[Any]:
+        with pytest.raises(RemoteProtocolError, match=missing):
+            plane.start_session(target="i-0")
+        return []
+
+    for ending in (Answer({"SessionId": SESSION}), DENIED):
+        _, asked = ask(start, Answer(STARTED | {missing: ""}), ending)
+        assert asked == [{"Target": "i-0"}, {"SessionId": SESSION}]
+
+
 def test_resume(ask: Callable[..., Any]) -> None:
     """A resumed session has a new token and URL."""
     started, asked = ask(lambda plane: plane.resume_session(SESSION), Answer(STARTED))

@@ -89,3 +89,9 @@ def test_expiry() -> None:
     assert is_expired("ExpiredTokenException")
     assert not is_expired("AccessDeniedException")
     assert not is_expired("")
+
+
+def test_a_signature_for_another_region_is_told() -> None:
+    """The key is right and the clock too: the endpoint is another region's."""
+    words = "Credential should be scoped to a valid region, not 'us-west-2'."
+    assert "region" in str(refusal("X", "InvalidSignatureException", words).hint)

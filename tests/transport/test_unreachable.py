@@ -6,6 +6,7 @@ import socket
 import ssl
 
 import pytest
+from urllib3.util.ssl_match_hostname import CertificateError
 
 from ssm_ssh.transport.unreachable import ProxyRefusal, unreachable
 
@@ -31,6 +32,7 @@ def untrusted() -> ssl.SSLCertVerificationError:
     [
         (socket.gaierror(-2, "Name or service not known"), "cannot be resolved", "region"),
         (untrusted(), "unable to get local issuer certificate", "AWS_CA_BUNDLE"),
+        (CertificateError("hostname 'a' doesn't match 'b'"), "it is for another name", "AWS_CA_BUNDLE"),
         (ssl.SSLError(1, "WRONG_VERSION_NUMBER"), "no TLS", "HTTPS_PROXY"),
         (TimeoutError(), "in time", "firewall"),
         (ConnectionRefusedError(111, "Connection refused"), "Connection refused", "network"),
