@@ -167,6 +167,17 @@ def test_the_time_follows_the_way() -> None:
     assert outbox.next_deadline() == pytest.approx(2.0 + 2 * once)
 
 
+def test_what_is_in_repair_can_be_asked() -> None:
+    """From the moment it is to leave again to its acknowledgement."""
+    outbox = measured_outbox(0, at=1.0)
+    assert not outbox.is_in_repair(0)
+    outbox.handle_deadline(60.0)
+    assert outbox.is_in_repair(0)
+    outbox.messages_to_send(60.0, ALL)
+    outbox.acknowledge(0, 60.1)
+    assert not outbox.is_in_repair(0)
+
+
 def test_a_deadline_before_its_time_does_nothing() -> None:
     """Whoever wakes up too early may ask."""
     outbox = outbox_with(0)
