@@ -15,10 +15,10 @@ from ssm_ssh.emulator.timing import FAST
 from ssm_ssh.wire.payload import SessionType
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ssm_ssh.emulator.link import Dial, SessionOrder
-    from ssm_ssh.emulator.room import Connect, RoomKind
+    from ssm_ssh.emulator.room import Connect, Resolve, RoomKind
     from ssm_ssh.emulator.timing import Timing
 
 ROOMS: Final[Mapping[str, RoomKind]] = {SessionType.PORT: PORT_SESSIONS}
@@ -28,7 +28,9 @@ class SsmAgent:
     """An emulated amazon-ssm-agent: what ``link.Agent`` asks for.
 
     Args:
-        connect: Opens a connection from the node to (host, port); raises ``OSError``.
+        connect: Opens a connection from the node to (address, port); raises ``OSError``.
+        resolve: The node's resolver: a host's addresses, none for an unknown one.
+        vpc_networks: The address ranges of the node's VPC, whose reserved addresses are forbidden.
         version: Decides its habits, see ``AgentTraits``. Raises ``ValueError`` for what is no version.
         seed: Of everything that varies between sessions.
 
@@ -37,11 +39,13 @@ class SsmAgent:
         counts: What happened on all its data channels so far.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- every one may be left out
         self,
         node_id: str,
         connect: Connect,
         *,
+        resolve: Resolve = lambda host: (host,),
+        vpc_networks: Sequence[str] = (),
         version: str = DEFAULT_AGENT_VERSION,
         timing: Timing = FAST,
         seed: int = 0,
@@ -50,7 +54,9 @@ class SsmAgent:
         self.timing = timing
         self.counts = ChannelCounts()
         self.rooms = dict(ROOMS)
-        self._setting = AgentSetting(node_id, self.traits, timing, connect, self.counts)
+        self._setting = AgentSetting(
+            node_id, self.traits, timing, connect, resolve, vpc_networks, self.counts
+        )
         self._random = Random(seed)  # noqa: S311 -- reproducible, not secret
         self._power_cut = asyncio.Event()
 

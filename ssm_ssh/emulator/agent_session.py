@@ -18,13 +18,14 @@ from ssm_ssh.errors import MalformedMessage
 from ssm_ssh.wire.agent_message import PayloadType
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from random import Random
 
     from ssm_ssh.emulator.agent_channel import ChannelCounts
     from ssm_ssh.emulator.agent_version import AgentTraits
     from ssm_ssh.emulator.incoming import Incoming
     from ssm_ssh.emulator.link import Dial, SessionOrder
-    from ssm_ssh.emulator.room import Connect, Room, RoomKind
+    from ssm_ssh.emulator.room import Connect, Resolve, Room, RoomKind
     from ssm_ssh.emulator.timing import Timing
 
 # Specification: what the agent's master process reports of a worker that is gone (protocol 7.3).
@@ -40,6 +41,8 @@ class AgentSetting:
 
     Attributes:
         connect: The way to the node's ports.
+        resolve: The node's resolver.
+        vpc_networks: The address ranges of the node's VPC.
         counts: Where the sessions count what happens to them.
     """
 
@@ -47,6 +50,8 @@ class AgentSetting:
     traits: AgentTraits
     timing: Timing
     connect: Connect
+    resolve: Resolve
+    vpc_networks: Sequence[str]
     counts: ChannelCounts
 
 
@@ -73,6 +78,8 @@ class AgentSession:
         self.traits = traits = setting.traits
         self.timing = timing = setting.timing
         self.connect = setting.connect
+        self.resolve = setting.resolve
+        self.vpc_networks = setting.vpc_networks
         self._order = order
         self._kind = kind
         self._properties = resolve(dict(order.properties), order.parameters)

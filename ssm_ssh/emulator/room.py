@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from ssm_ssh.emulator.timing import Timing
 
 
-# (host as the session's properties name it, port) → a connection made on the node. Raises OSError.
+# (address or localhost, port) → a connection made on the node. Raises OSError.
 Connect: TypeAlias = Callable[[str, int], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
+# A host as the session's properties name it → its addresses as the node knows them; none for an unknown one.
+Resolve: TypeAlias = Callable[[str], Sequence[str]]
 
 
 class InputRefused(Exception):
@@ -36,12 +38,16 @@ class Surroundings(Protocol):
 
     Attributes:
         connect: Opens a connection from the node.
+        resolve: Asks the node's resolver.
+        vpc_networks: The address ranges of the node's VPC, such as ``10.0.0.0/16``.
     """
 
     traits: AgentTraits
     timing: Timing
 
     connect: Connect
+    resolve: Resolve
+    vpc_networks: Sequence[str]
 
     async def send(self, payload_type: int, payload: bytes) -> None:
         """Send one sequenced message; waits while the gateway is full."""

@@ -22,9 +22,9 @@ from ssm_ssh.wire.payload import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
-    from ssm_ssh.emulator.room import Connect
+    from ssm_ssh.emulator.room import Connect, Resolve
     from ssm_ssh.emulator.timing import Timing
 
 NODE_ID = "i-0123456789abcdef0"
@@ -35,6 +35,18 @@ SSH_ORDER = SessionOrder(
     properties={"portNumber": "{{ portNumber }}"},
     parameters={"portNumber": "22"},
 )
+FORWARD_ORDER = replace(
+    SSH_ORDER,
+    document_name="AWS-StartPortForwardingSession",
+    properties={
+        "portNumber": "{{ portNumber }}",
+        "localPortNumber": "0",
+        "type": "LocalPortForwarding",
+        "host": "{{ host }}",
+    },
+    parameters={"portNumber": "80", "host": ""},
+)
+CLIENT_VERSION = "1.2.764.0"
 _CUT = object()
 
 
@@ -150,6 +162,31 @@ class PortWriter:
         return 0
 
 
+class Ports:
+    """A port of the node that is dialled more than once; each connection has a far end of its own.
+
+    Attributes:
+        dialled: Every dial, answered or not.
+        opened: The far ends, in the order of the dials that were answered.
+        refused: Addresses that refuse.
+    """
+
+    def __init__(self) -> None:
+        self.dialled: list[tuple[str, int]] = []
+        self.opened: list[Port] = []
+        self.refused: set[str] = set()
+        self.delay_seconds = 0.0
+
+    async def connect(self, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        self.dialled.append((host, port))
+        await asyncio.sleep(self.delay_seconds)
+        if host in self.refused:
+            raise ConnectionRefusedError
+        far_end = Port()
+        self.opened.append(far_end)
+        return await far_end.connect(host, port)
+
+
 class Dialogue:
     """The script's hands: one session of one agent, and the test at the other end of everything."""
 
@@ -230,17 +267,19 @@ class Dialogue:
     def acknowledges(self, *numbers: int) -> None:
         self.says(*map(acknowledgement, numbers))
 
-    def answers_handshake(self, *, status: int = 1, error: str = "", number: int = 0) -> None:
-        response = HandshakeResponse("1.2.764.0", (ProcessedAction("SessionType", status, error=error),))
+    def answers_handshake(
+        self, *, status: int = 1, error: str = "", number: int = 0, client_version: str = CLIENT_VERSION
+    ) -> None:
+        response = HandshakeResponse(client_version, (ProcessedAction("SessionType", status, error=error),))
         self.says_data(response.encode(), number=number, payload_type=PayloadType.HANDSHAKE_RESPONSE)
 
-    async def opens(self) -> None:
+    async def opens(self, *, client_version: str = CLIENT_VERSION) -> None:
         """Everything up to the moment the port is dialled, with all of the agent's messages acknowledged."""
         await self.hears_greeting()
         await self.hears_type(MessageType.AGENT_SESSION_STATE)
         await self.hears_data(PayloadType.HANDSHAKE_REQUEST, number=0)
         self.acknowledges(0)
-        self.answers_handshake()
+        self.answers_handshake(client_version=client_version)
         for _ in range(2):
             await self.hears()
         self.acknowledges(1)
@@ -255,10 +294,20 @@ async def dialogue(
     seed: int = 0,
     order: SessionOrder = SSH_ORDER,
     connect: Connect | None = None,
+    resolve: Resolve = lambda host: (host,),
+    vpc_networks: Sequence[str] = (),
 ) -> AsyncIterator[Dialogue]:
     """A session of an agent, started; cancelled at the end if it still runs."""
     port = Port()
-    agent = SsmAgent(NODE_ID, connect or port.connect, version=version, timing=timing, seed=seed)
+    agent = SsmAgent(
+        NODE_ID,
+        connect or port.connect,
+        resolve=resolve,
+        vpc_networks=vpc_networks,
+        version=version,
+        timing=timing,
+        seed=seed,
+    )
     talk = Dialogue(agent, port)
     async with asyncio.TaskGroup() as tasks:
         talk.session = tasks.create_task(agent.run_session(order, talk.dial))
@@ -267,6 +316,11 @@ async def dialogue(
         finally:
             talk.session.cancel()
     assert all(link.is_cut for link in talk.links)
+
+
+def forward_order(**parameters: str) -> SessionOrder:
+    """A forwarding session's order with some parameters changed."""
+    return replace(FORWARD_ORDER, parameters={**FORWARD_ORDER.parameters, **parameters})
 
 
 def order_for(**changes: object) -> SessionOrder:

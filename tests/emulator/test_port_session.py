@@ -299,7 +299,6 @@ def test_a_pause_holds_an_old_agents_output_but_not_its_reading() -> None:
             {"type": "x", "portNumber": ""},
             "Port number is empty in session properties. map[portNumber: type:x]",
         ),
-        ({"portNumber": "80", "type": "LocalPortForwarding"}, "no port session of type LocalPortForwarding"),
     ],
 )
 def test_properties_that_do_not_suffice_fail_the_session(properties: dict[str, str], words: str) -> None:
