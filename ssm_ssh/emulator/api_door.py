@@ -7,7 +7,8 @@ import time
 import uuid
 from collections import Counter, deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
@@ -15,9 +16,9 @@ from ssm_ssh.emulator.api_error import ApiError, throttled
 from ssm_ssh.emulator.api_room import Call
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from ssm_ssh.emulator.api_room import Room
+    from ssm_ssh.emulator.api_room import Answering, PathRoom, Room
     from ssm_ssh.emulator.fault import FaultSwitch
     from ssm_ssh.emulator.guard import Guard
 
@@ -41,7 +42,7 @@ class CallRecord:
 
 
 class ApiDoor:
-    """Takes every ``POST /``.
+    """Takes every ``POST /``, and the paths of services that have some.
 
     Attributes:
         counts: Calls by operation, refused ones included.
@@ -59,28 +60,55 @@ class ApiDoor:
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Answer one call."""
         body = await request.read()
-        request_id = str(uuid.uuid4())
         headers = {name.lower(): value for name, value in request.headers.items()}
         for room in self._rooms:
             operation = room.operation(headers, body)
             if operation is not None:
-                response = self._answer_in(room, operation, request, body, request_id)
-                # What was asked for is done by now; a caller that goes away meanwhile never hears of it.
-                await asyncio.sleep(self._faults.now.api_delay_seconds)
-                return response
+                return await self._answer_in(room, operation, request, partial(room.parameters, body))
         return web.Response(status=404, text="UnknownOperationException\n")
 
-    def _answer_in(
-        self, room: Room, operation: str, request: web.Request, body: bytes, request_id: str
+    def routes(self, room: PathRoom) -> list[web.RouteDef]:
+        """The ways to a room that is called by paths."""
+        return [
+            web.route(method, path, self._answer_by_path(room, operation))
+            for (method, path), operation in room.operations.items()
+        ]
+
+    def _answer_by_path(
+        self, room: PathRoom, operation: str
+    ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def answer(request: web.Request) -> web.StreamResponse:
+            return await self._answer_in(room, operation, request, lambda: request.match_info)
+
+        return answer
+
+    async def _answer_in(
+        self,
+        room: Answering,
+        operation: str,
+        request: web.Request,
+        read_parameters: Callable[[], Mapping[str, Any]],
     ) -> web.Response:
+        response = self._respond(room, operation, request, await request.read(), read_parameters)
+        # What was asked for is done by now; a caller that goes away meanwhile never hears of it.
+        await asyncio.sleep(self._faults.now.api_delay_seconds)
+        return response
+
+    def _respond(
+        self,
+        room: Answering,
+        operation: str,
+        request: web.Request,
+        body: bytes,
+        read_parameters: Callable[[], Mapping[str, Any]],
+    ) -> web.Response:
+        request_id = str(uuid.uuid4())
         user_agent = request.headers.get("User-Agent", "")
         code = ""
         try:
             self._guard.check_signature(request, body, room.signing_name)
             self._throttle(operation)
-            call = Call(
-                operation, room.parameters(body), request_id, request.host, request.secure, user_agent
-            )
+            call = Call(operation, read_parameters(), request_id, request.host, request.secure, user_agent)
             return room.answer(call)
         except ApiError as error:
             code = error.code

@@ -1,7 +1,8 @@
 """Rooms of the API: one AWS service each, its operations in a table.
 
-A new service is a new file with a ``JsonRoom`` or a ``QueryRoom``, added to the list in ``emulator.py``; one
-that answers in another way needs the two methods of ``Room``.
+A new service is a new file with a ``JsonRoom``, a ``QueryRoom`` or a ``FormRoom``, added to the list in
+``emulator.py``; one that answers in another way needs the methods of ``Room``, and one whose calls differ by
+their paths those of ``PathRoom``.
 """
 
 from __future__ import annotations
@@ -56,24 +57,36 @@ class Call:
 Operation = Callable[[Call], Any]
 
 
-class Room(Protocol):
-    """One AWS service."""
+class Answering(Protocol):
+    """What all rooms do with a call once it is known."""
 
     @property
     def signing_name(self) -> str:
         """The service's name in a credential scope."""
-
-    def operation(self, headers: Mapping[str, str], body: bytes) -> str | None:
-        """The operation that a request names, or None if the request is not for this room."""
-
-    def parameters(self, body: bytes) -> Mapping[str, Any]:
-        """The call's parameters. Raises ``ApiError`` for a body that cannot be read."""
 
     def answer(self, call: Call) -> web.Response:
         """Carry out the call. Raises ``ApiError``."""
 
     def refusal(self, error: ApiError, request_id: str) -> web.Response:
         """The answer to a call that was refused."""
+
+
+class PathRoom(Answering, Protocol):
+    """One AWS service that is called by method and path."""
+
+    @property
+    def operations(self) -> Mapping[tuple[str, str], str]:
+        """The operations by method and path, whose ``{name}`` parts are the call's parameters."""
+
+
+class Room(Answering, Protocol):
+    """One AWS service whose every call is a ``POST /``."""
+
+    def operation(self, headers: Mapping[str, str], body: bytes) -> str | None:
+        """The operation that a request names, or None if the request is not for this room."""
+
+    def parameters(self, body: bytes) -> Mapping[str, Any]:
+        """The call's parameters. Raises ``ApiError`` for a body that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +162,7 @@ class QueryRoom:
         )
         ET.SubElement(root, "requestId").text = call.request_id
         self.operations[call.operation](call, root)
-        return _xml_response(root, 200, call.request_id)
+        return xml_response(root, 200, call.request_id)
 
     def refusal(self, error: ApiError, request_id: str) -> web.Response:
         """See ``Room``."""
@@ -159,7 +172,7 @@ class QueryRoom:
         ET.SubElement(entry, "Code").text = code
         ET.SubElement(entry, "Message").text = error.message
         ET.SubElement(root, "RequestID").text = request_id
-        return _xml_response(root, status, request_id)
+        return xml_response(root, status, request_id)
 
 
 def _json_response(fields: object, status: int, request_id: str) -> web.Response:
@@ -171,7 +184,8 @@ def _json_response(fields: object, status: int, request_id: str) -> web.Response
     )
 
 
-def _xml_response(root: ET.Element, status: int, request_id: str) -> web.Response:
+def xml_response(root: ET.Element, status: int, request_id: str) -> web.Response:
+    """An XML document as an answer."""
     return web.Response(
         status=status,
         body=ET.tostring(root, encoding="UTF-8", xml_declaration=True),

@@ -1,18 +1,19 @@
-"""EC2's part of the API: DescribeInstances, for those who look nodes up there."""
+"""EC2's part of the API: instances and their networks, for those who look nodes up there."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from xml.etree import ElementTree as ET
 
 from ssm_ssh.emulator.api_error import ApiError
 from ssm_ssh.emulator.api_room import QueryRoom
+from ssm_ssh.emulator.ec2_form import add, form_filters, form_list
+from ssm_ssh.emulator.ec2_launch import launch_operations
+from ssm_ssh.emulator.ec2_network import network_operations
 from ssm_ssh.emulator.node_table import all_tags, matches, private_dns
 from ssm_ssh.emulator.paging import page
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ssm_ssh.emulator.api_room import Call
     from ssm_ssh.emulator.link import EmulatedNode
     from ssm_ssh.emulator.service import Account
@@ -25,7 +26,10 @@ _STATES: Final = {True: ("16", "running"), False: ("80", "stopped")}
 def ec2_room(account: Account) -> QueryRoom:
     """The room of EC2."""
     service = _InstanceService(account)
-    return QueryRoom("ec2", _VERSION, {"DescribeInstances": service.describe_instances})
+    operations = {"DescribeInstances": service.describe_instances}
+    return QueryRoom(
+        "ec2", _VERSION, {**operations, **network_operations(account), **launch_operations(account)}
+    )
 
 
 class _InstanceService:
@@ -36,12 +40,12 @@ class _InstanceService:
         account = self._account
         account.allow("ec2:DescribeInstances", "*")
         instances = [node for node in account.nodes if node.node_id.startswith("i-")]
-        wanted = _list(call.parameters, "InstanceId")
+        wanted = form_list(call.parameters, "InstanceId")
         unknown = sorted(set(wanted) - {node.node_id for node in instances})
         if unknown:
             text = f"The instance ID '{unknown[0]}' does not exist"
             raise ApiError("InvalidInstanceID.NotFound", text)
-        filters = _filters(call.parameters)
+        filters = form_filters(call.parameters)
         selected = [
             node
             for node in instances
@@ -77,6 +81,8 @@ class _InstanceService:
             "instance-state-name": _STATES[node.is_online][1],
             "private-ip-address": node.ip_address,
             "network-interface.addresses.private-ip-address": node.ip_address,
+            "vpc-id": node.placement.vpc_id,
+            "subnet-id": node.placement.subnet_id,
             "private-dns-name": private_dns(node, self._account.settings.region),
         }
         if name not in texts:
@@ -88,9 +94,9 @@ class _InstanceService:
         code, state = _STATES[node.is_online]
         digits = node.node_id.removeprefix("i-")
         reservation = ET.SubElement(reservations, "item")
-        _add(reservation, {"reservationId": f"r-{digits}", "ownerId": settings.account_id})
+        add(reservation, {"reservationId": f"r-{digits}", "ownerId": settings.account_id})
         instance = ET.SubElement(ET.SubElement(reservation, "instancesSet"), "item")
-        _add(
+        add(
             instance,
             {
                 "instanceId": node.node_id,
@@ -98,36 +104,14 @@ class _InstanceService:
                 "privateIpAddress": node.ip_address,
                 "privateDnsName": private_dns(node, settings.region),
                 "launchTime": self._account.nodes.started_at.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
-                "vpcId": "vpc-0123456789abcdef0",
+                "vpcId": node.placement.vpc_id,
+                "subnetId": node.placement.subnet_id,
             },
         )
         if node.platform == "Windows":
-            _add(instance, {"platform": "windows"})
-        _add(ET.SubElement(instance, "instanceState"), {"code": code, "name": state})
-        _add(ET.SubElement(instance, "placement"), {"availabilityZone": f"{settings.region}a"})
+            add(instance, {"platform": "windows"})
+        add(ET.SubElement(instance, "instanceState"), {"code": code, "name": state})
+        add(ET.SubElement(instance, "placement"), {"availabilityZone": settings.region + node.placement.zone})
         tags = ET.SubElement(instance, "tagSet")
         for key, value in all_tags(node).items():
-            _add(ET.SubElement(tags, "item"), {"key": key, "value": value})
-
-
-def _add(element: ET.Element, texts: Mapping[str, str]) -> None:
-    for name, text in texts.items():
-        ET.SubElement(element, name).text = text
-
-
-def _filters(form: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
-    filters = []
-    number = 1
-    while f"Filter.{number}.Name" in form:
-        values = _list(form, f"Filter.{number}.Value")
-        filters.append((str(form[f"Filter.{number}.Name"]), values))
-        number += 1
-    return filters
-
-
-def _list(form: Mapping[str, Any], name: str) -> list[str]:
-    """The form's ``name.1``, ``name.2`` and so on."""
-    values: list[str] = []
-    while f"{name}.{len(values) + 1}" in form:
-        values.append(str(form[f"{name}.{len(values) + 1}"]))
-    return values
+            add(ET.SubElement(tags, "item"), {"key": key, "value": value})

@@ -16,12 +16,16 @@ from aiohttp import web
 from ssm_ssh.emulator.admin import AdminDoor
 from ssm_ssh.emulator.api_door import LARGEST_BODY_BYTES, ApiDoor
 from ssm_ssh.emulator.certificate import Certificate
+from ssm_ssh.emulator.database import ResourceTable
 from ssm_ssh.emulator.ec2 import ec2_room
+from ssm_ssh.emulator.eks import EksRoom
+from ssm_ssh.emulator.elasticache import elasticache_room
 from ssm_ssh.emulator.fault import Faults, FaultSwitch
 from ssm_ssh.emulator.gateway import MessageGateway
 from ssm_ssh.emulator.guard import Guard
 from ssm_ssh.emulator.instance_connect import instance_connect_room
 from ssm_ssh.emulator.node_table import NodeTable
+from ssm_ssh.emulator.rds import rds_room
 from ssm_ssh.emulator.saboteur import cut_regularly, storm_publication
 from ssm_ssh.emulator.service import Account, ssm_room
 from ssm_ssh.emulator.session_document import DocumentTable
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ssm_ssh.emulator.api_room import Room
+    from ssm_ssh.emulator.database import Resource
     from ssm_ssh.emulator.link import EmulatedNode
     from ssm_ssh.emulator.session_document import SessionDocument
 
@@ -47,6 +52,9 @@ FOREIGN_VARIABLES: Final = (
     "AWS_ENDPOINT_URL_EC2",
     "AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT",
     "AWS_ENDPOINT_URL_SSMMESSAGES",
+    "AWS_ENDPOINT_URL_RDS",
+    "AWS_ENDPOINT_URL_ELASTICACHE",
+    "AWS_ENDPOINT_URL_EKS",
     "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
     "AWS_USE_FIPS_ENDPOINT",
     "AWS_USE_DUALSTACK_ENDPOINT",
@@ -65,6 +73,7 @@ class Emulator:
         nodes: The nodes, by id.
         sessions: Live and ended sessions.
         documents: The account's session documents.
+        resources: Its databases, caches and clusters.
         faults: What goes wrong, now and from now on.
         api: The API's door, with its counts.
         credentials: Random; the only ones that are good.
@@ -82,6 +91,7 @@ class Emulator:
         settings: ServiceSettings | None = None,
         faults: Faults | None = None,
         documents: Sequence[SessionDocument] = (),
+        resources: Sequence[Resource] = (),
         port: int = 0,
         has_tls: bool = False,
     ) -> None:
@@ -94,6 +104,7 @@ class Emulator:
         self._certificate: Certificate | None = None
         self._secret = secrets.token_urlsafe(24)
         self.documents = DocumentTable(documents)
+        self.resources = ResourceTable(resources)
         self.credentials = _random_credentials()
 
     async def __aenter__(self) -> Self:
@@ -186,9 +197,17 @@ class Emulator:
         self._stack.callback(self._cancel, background)
 
     def _application(self) -> web.Application:
-        account = Account(self._settings, self.faults, self.nodes, self.documents, self.sessions)
+        account = Account(
+            self._settings, self.faults, self.nodes, self.documents, self.sessions, self.resources
+        )
         self._guard = guard = Guard(self.credentials, self._settings, self.faults, self._port)
-        rooms: list[Room] = [ssm_room(account), ec2_room(account), instance_connect_room(account)]
+        rooms: list[Room] = [
+            ssm_room(account),
+            ec2_room(account),
+            instance_connect_room(account),
+            rds_room(account),
+            elasticache_room(account),
+        ]
         self.api = ApiDoor(rooms, guard, self.faults)
         gateway = MessageGateway(account, guard)
         admin = AdminDoor(self.sessions, self.api, self.faults)
@@ -196,6 +215,7 @@ class Emulator:
         application.add_routes(
             [
                 web.post("/", self.api.answer),
+                *self.api.routes(EksRoom(account)),
                 web.get("/v1/data-channel/{session_id}", gateway.answer),
                 web.get(f"/_emulator/{self._secret}/state", admin.show_state),
                 web.post(f"/_emulator/{self._secret}/cut", admin.cut),

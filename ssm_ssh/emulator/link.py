@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ssm_ssh.emulator.placement import Placement
+    from ssm_ssh.emulator.windows_launch import WindowsLaunch
+
 
 class LinkCut(Exception):
     """The agent's WebSocket to the message gateway is gone; the agent may dial again."""
@@ -121,6 +124,14 @@ class EmulatedNode(Protocol):
     @property
     def ip_address(self) -> str:
         """Its private IPv4 address."""
+
+    @property
+    def placement(self) -> Placement:
+        """Its subnet and VPC."""
+
+    @property
+    def windows_launch(self) -> WindowsLaunch | None:
+        """What EC2Launch left, on a Windows node."""
 
     @property
     def is_online(self) -> bool:

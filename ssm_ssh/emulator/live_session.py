@@ -123,7 +123,7 @@ class LiveSession:
         lifetime = float("inf") if settings.session_seconds is None else settings.session_seconds
         lifetime_end = self._loop.time() + lifetime
         while True:
-            deadline = min(self.relay.last_data + settings.idle_seconds, lifetime_end)
+            deadline = min(self.relay.last_input + settings.idle_seconds, lifetime_end)
             if deadline > self._loop.time():
                 await asyncio.sleep(deadline - self._loop.time())
                 continue

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 from ssm_ssh.emulator.agent import SsmAgent
 from ssm_ssh.emulator.agent_version import DEFAULT_AGENT_VERSION
 from ssm_ssh.emulator.authorized_keys import AuthorizedKeys
+from ssm_ssh.emulator.node_network import NodeNetwork
+from ssm_ssh.emulator.placement import DEFAULT_PLACEMENT, Placement
 from ssm_ssh.emulator.sshd import OpenSshd, find_sshd
 from ssm_ssh.emulator.timing import FAST
 from ssm_ssh.emulator.world import PowerSwitch, World, can_separate_worlds
@@ -26,12 +28,12 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ssm_ssh.emulator.timing import Timing
+    from ssm_ssh.emulator.windows_launch import WindowsLaunch
 
 SSH_PORT: Final = 22
 # What EC2 Instance Connect grants.
 PUSHED_KEY_SECONDS: Final = 60.0
 _WORLD_USER: Final = "ec2-user"
-_LOCAL_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class NodeState(StrEnum):
@@ -56,6 +58,10 @@ class NodeSpec:
         user: Whom to log in as; None for ``ec2-user`` in a world, else the caller.
         ip_address: The private address it reports; empty for one made from the name.
         authorized_keys: Public key lines that always open ``user``.
+        hosts: Addresses by the names that the node knows beside its own, see ``NodeNetwork``.
+        ports: Where (host, port) really listens on loopback, see ``NodeNetwork``.
+        placement: Its subnet and VPC.
+        windows_launch: The password and the console's lines of a Windows node.
     """
 
     name: str
@@ -66,6 +72,10 @@ class NodeSpec:
     user: str | None = None
     ip_address: str = ""
     authorized_keys: Sequence[str] = ()
+    hosts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    ports: Mapping[tuple[str, int], tuple[str, int]] = field(default_factory=dict)
+    placement: Placement = DEFAULT_PLACEMENT
+    windows_launch: WindowsLaunch | None = None
 
 
 class SshServer(Protocol):
@@ -99,6 +109,7 @@ class Node:
 
     Attributes:
         agent: What the service hands sessions to.
+        network: The names and ports that its agent reaches; may be changed at any time.
         power_requests: What was said to the machine's ``shutdown`` and its kin, in order.
         on_power: Called with each of these, in the event loop.
     """
@@ -130,8 +141,17 @@ class Node:
         self._server: SshServer | None = None
         self._world: World | None = None
         self._power_switch: PowerSwitch | None = None
+        self.placement = spec.placement
+        self.windows_launch = spec.windows_launch
+        self.network = NodeNetwork(spec.hosts, spec.ports)
         self.agent = SsmAgent(
-            self.node_id, self.connect, version=spec.agent_version, timing=timing, seed=seed
+            self.node_id,
+            self.connect,
+            resolve=self.network.resolve,
+            vpc_networks=(spec.placement.vpc_network,),
+            version=spec.agent_version,
+            timing=timing,
+            seed=seed,
         )
 
     # --- what the service sees ---------------------------------------------------------------------------
@@ -180,16 +200,8 @@ class Node:
             self._server.refresh()
 
     async def connect(self, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect as a program on the node would: its port 22 is its own, all others are the machine's.
-
-        Raises:
-            OSError: If nothing answers there.
-        """
-        if host not in _LOCAL_HOSTS:
-            return await asyncio.open_connection(host, port)
-        if port == SSH_PORT and self._server is not None:
-            port = self._server.port
-        return await asyncio.open_connection("127.0.0.1", port)
+        """Connect as its agent does, see ``NodeNetwork.connect``. Raises ``OSError``."""
+        return await self.network.connect(host, port)
 
     # --- its life ----------------------------------------------------------------------------------------
 
@@ -274,6 +286,7 @@ class Node:
         except BaseException:
             await self.stop()
             raise
+        self.network.serve("localhost", SSH_PORT, self._server.port)
         if self._world is not None:
             self._power_switch = PowerSwitch(self._world, self._note_power)
         self.state = NodeState.RUNNING

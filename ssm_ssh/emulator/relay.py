@@ -15,7 +15,7 @@ from ssm_ssh.emulator.fault import Direction, Side
 from ssm_ssh.emulator.impairment import ImpairedLine
 from ssm_ssh.emulator.memory_link import MemoryLink
 from ssm_ssh.emulator.message_queue import QueueClosed
-from ssm_ssh.emulator.service_message import is_client_message, is_data, is_for_service, publication
+from ssm_ssh.emulator.service_message import is_client_message, is_for_service, is_input, publication
 from ssm_ssh.emulator.session_record import SessionStatus
 from ssm_ssh.errors import MalformedMessage
 from ssm_ssh.wire.agent_message import MessageType
@@ -41,7 +41,7 @@ class Relay:
     """Both sides of one session's data channel, and what is under way between them.
 
     Attributes:
-        last_data: When sequenced data last came from either side, on the loop's clock.
+        last_input: When the client last sent sequenced data or came back, on the loop's clock.
         is_closing: Set by the session when its end begins: losses are not worth a word any more.
     """
 
@@ -61,12 +61,13 @@ class Relay:
         self._is_agent_paused = False
         self._is_client_paused = False
         self._is_agent_stuck = False
+        self._patience: asyncio.Timeout | None = None
         self._bye_timers: dict[Side, asyncio.TimerHandle] = {}
         self._second_started = 0.0
         self._messages_this_second = 0
         self._to_client = self._line(Direction.TO_CLIENT, self._deliver_to_client)
         self._to_agent = self._line(Direction.TO_AGENT, self._deliver_to_agent)
-        self.last_data = self._now()
+        self.last_input = self._now()
         self.is_closing = False
 
     @property
@@ -136,6 +137,9 @@ class Relay:
     def _drop(self) -> None:
         for timer in self._bye_timers.values():
             timer.cancel()
+        if self._patience is not None and not self._patience.expired():
+            # Whoever still waits for the agent waits for nothing.
+            self._patience.reschedule(self._now())
         if self._client is not None:
             self._client.cut()
         if self._link is not None:
@@ -149,6 +153,7 @@ class Relay:
             self._client.cut()
         self._client = client
         self._client_arrived.set()
+        self.last_input = self._now()
         self._record.status = SessionStatus.CONNECTED
         self._counts.client_channels += 1
         self._is_client_paused = False
@@ -181,8 +186,8 @@ class Relay:
         if not is_client_message(raw):
             counts.refused += 1
             return
-        if is_data(raw):
-            self.last_data = self._now()
+        if is_input(raw):
+            self.last_input = self._now()
         # The usual case first: nothing in the way, nothing to wait for.
         if self._to_agent.is_clear and self._link_open.is_set() and self._hand_over(raw):
             self._is_agent_stuck = False
@@ -191,11 +196,13 @@ class Relay:
             counts.lost += 1
             return
         try:
-            async with asyncio.timeout(_STUCK_SECONDS):
+            async with asyncio.timeout(_STUCK_SECONDS) as self._patience:
                 await self._to_agent.carry(raw)
         except TimeoutError:
             self._is_agent_stuck = True
             counts.lost += 1
+        finally:
+            self._patience = None
 
     def _is_flood(self, limit: int) -> bool:
         now = self._now()
@@ -263,8 +270,6 @@ class Relay:
             if isinstance(message, str) or is_for_service(message):
                 continue
             counts.from_agent += 1
-            if is_data(message):
-                self.last_data = self._now()
             await self._to_client.carry(message)
 
     async def _open_link(self, link: MemoryLink) -> None:

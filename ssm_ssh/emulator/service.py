@@ -19,6 +19,7 @@ from ssm_ssh.emulator.settings import EndedResume
 
 if TYPE_CHECKING:
     from ssm_ssh.emulator.api_room import Call
+    from ssm_ssh.emulator.database import ResourceTable
     from ssm_ssh.emulator.fault import FaultSwitch
     from ssm_ssh.emulator.link import EmulatedNode
     from ssm_ssh.emulator.live_session import LiveSession
@@ -46,6 +47,7 @@ class Account:
     nodes: NodeTable
     documents: DocumentTable
     sessions: SessionTable
+    resources: ResourceTable
 
     def allow(self, action: str, resource: str) -> None:
         """Raise ``AccessDeniedException`` if the faults deny the action."""

@@ -20,7 +20,6 @@ _HEADER_LENGTH: Final = HEADER_BYTES.to_bytes(4, "big")
 _SHORTEST_BYTES: Final = HEADER_BYTES + 4 + 1
 # With its padding's first space, so that no longer type passes for it.
 _INPUT: Final = f"{MessageType.INPUT_STREAM_DATA} ".encode()
-_OUTPUT: Final = f"{MessageType.OUTPUT_STREAM_DATA} ".encode()
 _ACKNOWLEDGE: Final = f"{MessageType.ACKNOWLEDGE} ".encode()
 _SESSION_STATE: Final = f"{MessageType.AGENT_SESSION_STATE} ".encode()
 
@@ -52,9 +51,9 @@ def is_client_message(raw: bytes) -> bool:
     )
 
 
-def is_data(raw: bytes) -> bool:
-    """Whether this is sequenced data of either direction: what keeps a session from being idle."""
-    return raw.startswith(_INPUT, _TYPE_AT) or raw.startswith(_OUTPUT, _TYPE_AT)
+def is_input(raw: bytes) -> bool:
+    """Whether this is a client's sequenced data: what keeps a session from being idle (protocol 8.4)."""
+    return raw.startswith(_INPUT, _TYPE_AT)
 
 
 def is_for_service(raw: bytes) -> bool:

@@ -1,7 +1,7 @@
 """Session documents: the built-in ones and those of an account (docs/reference/protocol.md, section 1.3).
 
-The patterns of ports are AWS's. How AWS words a parameter that breaks its pattern is not published; the words
-here are ours.
+The patterns of ports are AWS's. How AWS words a parameter that is not declared or breaks its pattern is not
+published; the words here are ours.
 """
 
 from __future__ import annotations
@@ -58,12 +58,14 @@ class SessionDocument:
         """The parameters' values, checked, defaults filled in.
 
         Raises:
-            ApiError: ``InvalidDocument`` for a name that the document lacks, ``ValidationException`` for a
+            ApiError: ``InvalidParameters`` for a name that the document lacks, ``ValidationException`` for a
                 missing, a repeated or an unfitting value.
         """
         for name in given:
             if name not in self.parameters:
-                raise ApiError("InvalidDocument", f"Document {self.name} has no parameter {name}.")
+                raise ApiError(
+                    "InvalidParameters", f'Parameter "{name}" is not defined in the document {self.name}.'
+                )
         return {name: self._value(name, rule, given.get(name)) for name, rule in self.parameters.items()}
 
     def content(self) -> str:
@@ -136,6 +138,17 @@ BUILT_IN: Final = (
             "type": "LocalPortForwarding",
             "localPortNumber": "{{ localPortNumber }}",
             "host": "{{ host }}",
+        },
+    ),
+    SessionDocument(
+        "AWS-StartPortForwardingSessionToSocket",
+        "Port",
+        parameters={"portNumber": _PORT, "localUnixSocket": ParameterRule()},
+        properties={
+            "portNumber": "{{ portNumber }}",
+            "type": "LocalPortForwarding",
+            "localConnectionType": "unix",
+            "localUnixSocket": "{{ localUnixSocket }}",
         },
     ),
     SessionDocument(

@@ -24,7 +24,7 @@ class ServiceSettings:
         token_seconds: How long a token opens a data channel.
         open_seconds: How long the gateway waits for OpenDataChannel on a fresh WebSocket.
         bye_seconds: Age at which the gateway closes a WebSocket with 1000 "Bye" (protocol 2.4).
-        idle_seconds: Silence, in both directions, after which a session ends.
+        idle_seconds: Silence of the client after which a session ends; what the agent says does not count.
         session_seconds: Longest life of a session, or None for no limit.
         agent_grace_seconds: How long an agent may take to leave after channel_closed; it drains for 2 s.
         ended_resume: How ResumeSession answers for an ended session.

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
 
     from ssm_ssh.emulator.api_door import CallRecord
+    from ssm_ssh.emulator.database import Resource
     from ssm_ssh.emulator.link import EmulatedNode
     from ssm_ssh.emulator.session_document import SessionDocument
     from ssm_ssh.emulator.session_record import SessionRecord
@@ -106,6 +107,10 @@ class RunningEmulator:
         """Add a session document to the account."""
         self._ask(lambda: self._emulator.documents.add(document))
 
+    def add_resource(self, resource: Resource) -> None:
+        """Add a database, a cache or a cluster to the account."""
+        self._ask(lambda: self._emulator.resources.add(resource))
+
     def _ask(self, question: Callable[[], _T]) -> _T:
         async def ask() -> _T:
             return question()
@@ -124,6 +129,7 @@ def start_emulator(  # noqa: PLR0913 -- every one may be left out
     settings: ServiceSettings | None = None,
     faults: Faults | None = None,
     documents: Sequence[SessionDocument] = (),
+    resources: Sequence[Resource] = (),
     port: int = 0,
     has_tls: bool = False,
 ) -> Iterator[RunningEmulator]:
@@ -135,6 +141,7 @@ def start_emulator(  # noqa: PLR0913 -- every one may be left out
         settings: The service's habits.
         faults: What goes wrong from the start.
         documents: Session documents beside the built-in ones.
+        resources: Databases, caches and clusters.
         port: 0 for any free one.
         has_tls: Serve https and wss, with a certificate of a private authority.
 
@@ -148,6 +155,7 @@ def start_emulator(  # noqa: PLR0913 -- every one may be left out
         settings=settings,
         faults=faults,
         documents=documents,
+        resources=resources,
         port=port,
         has_tls=has_tls,
     )

@@ -20,6 +20,7 @@ import pytest
 
 from ssm_ssh.cli import proxy
 from ssm_ssh.emulator.agent import SsmAgent
+from ssm_ssh.emulator.placement import DEFAULT_PLACEMENT, Placement
 from ssm_ssh.emulator.start import RunningEmulator, start_emulator
 from ssm_ssh.errors import ExitStatus
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from ssm_ssh.emulator.windows_launch import WindowsLaunch
     from ssm_ssh.ssh.options import ProxyOptions
 
 NODE_ID: Final = "i-0123456789abcdef0"
@@ -205,6 +207,8 @@ class PortNode:
     platform: str = "Linux"
     agent_version: str = "3.3.987.0"
     ip_address: str = "10.0.0.1"
+    placement: Placement = DEFAULT_PLACEMENT
+    windows_launch: WindowsLaunch | None = None
     is_online: bool = True
 
     def __post_init__(self) -> None:

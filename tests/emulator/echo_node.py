@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ssm_ssh.emulator.link import LinkCut, SessionOver, TaskComplete, TaskStatus
+from ssm_ssh.emulator.placement import DEFAULT_PLACEMENT, Placement
 from ssm_ssh.wire.agent_message import AgentMessage, Flags, MessageType, PayloadType
 from ssm_ssh.wire.payload import AgentSessionState, OpenDataChannel
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ssm_ssh.emulator.link import AgentLink, Dial, SessionOrder
+    from ssm_ssh.emulator.windows_launch import WindowsLaunch
 
 FAREWELL = b"farewell"
 FAILURE = b"failure"
@@ -118,6 +120,8 @@ class EchoNode:
     platform: str = "Linux"
     agent_version: str = "3.3.987.0"
     ip_address: str = "10.0.1.2"
+    placement: Placement = DEFAULT_PLACEMENT
+    windows_launch: WindowsLaunch | None = None
     is_online: bool = True
     agent: EchoAgent = field(default_factory=EchoAgent)
     keys: list[tuple[str, str]] = field(default_factory=list)

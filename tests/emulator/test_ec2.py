@@ -113,7 +113,7 @@ def test_ec2_refusals(ec2: Any, parameters: dict[str, Any], code: str) -> None: 
 def test_unknown_action(ec2: Any) -> None:  # noqa: ANN401
     """What is not there says so."""
     with pytest.raises(ClientError, match="InvalidAction"):
-        ec2.describe_vpcs()
+        ec2.describe_regions()
 
 
 def test_denied_and_throttled_in_ec2s_words(emulator: RunningEmulator, ec2: Any) -> None:  # noqa: ANN401

@@ -66,7 +66,7 @@ def ssm(emulator: RunningEmulator) -> Iterator[Any]:
         (
             "start_session",
             {"Target": WEB, "DocumentName": "AWS-StartSSHSession", "Parameters": {"port": ["22"]}},
-            "InvalidDocument",
+            "InvalidParameters",
             "port",
         ),
         ("start_session", {"Target": WEB, "DocumentName": "Own-Port"}, "ValidationException", "required"),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from ssm_ssh.emulator.agent import SsmAgent
 from ssm_ssh.emulator.agent_version import DEFAULT_AGENT_VERSION
+from ssm_ssh.emulator.placement import DEFAULT_PLACEMENT, Placement
 from ssm_ssh.emulator.timing import FAST
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ssm_ssh.emulator.timing import Timing
+    from ssm_ssh.emulator.windows_launch import WindowsLaunch
 
 NODE_ID: Final = "i-0123456789abcdef0"
 _READ_BYTES: Final = 256 * 1024
@@ -47,6 +49,8 @@ class PortNode:
     tags: Mapping[str, str] = field(default_factory=dict)
     platform: str = "Linux"
     ip_address: str = "10.0.0.7"
+    placement: Placement = DEFAULT_PLACEMENT
+    windows_launch: WindowsLaunch | None = None
     agent: SsmAgent = field(init=False)
 
     def __post_init__(self) -> None:
