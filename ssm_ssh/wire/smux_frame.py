@@ -1,0 +1,103 @@
+"""smux frames, version 1: what a multiplexing port session carries instead of one connection's bytes.
+
+Layout, little-endian (docs/reference/protocol.md, section 7.4), unlike everything else on the wire:
+
+    offset  bytes  field
+         0      1  version     1; any other value is malformed
+         1      1  command     0 SYN, 1 FIN, 2 PSH, 3 NOP; any other value is malformed
+         2      2  length      bytes of data that follow
+         4      4  stream id   odd for the client's streams, from 3
+         8      n  data
+
+Frames may start, end or span anywhere relative to agent messages.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final, NewType
+
+from ssm_ssh.errors import MalformedMessage
+
+_HEADER = struct.Struct("<BBHI")
+assert _HEADER.size == 8
+
+# Specification: the only version an agent speaks; another one stops its reader for good.
+VERSION: Final = 1
+# Specification: what the agent's library sends at most; receivers accept any length that the field holds.
+MAX_FRAME_DATA_BYTES: Final = 32_768
+
+StreamId = NewType("StreamId", int)
+"""Names one stream of a mux."""
+
+
+class Command(IntEnum):
+    """What a frame says about its stream."""
+
+    SYN = 0
+    FIN = 1
+    PSH = 2
+    NOP = 3
+
+
+_COMMANDS: Final = {command.value: command for command in Command}
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame.
+
+    Attributes:
+        data: Empty but for PSH.
+    """
+
+    command: Command
+    stream_id: StreamId
+    data: bytes = b""
+
+    def encode(self) -> bytes:
+        """The frame as bytes.
+
+        Raises:
+            ValueError: If a field does not fit the layout.
+        """
+        try:
+            header = _HEADER.pack(VERSION, self.command, len(self.data), self.stream_id)
+        except struct.error as error:
+            raise ValueError(f"no such frame can be sent: {self}") from error
+        return header + self.data
+
+    def __str__(self) -> str:
+        """A log line: what it is and how much, never what is in it."""
+        return f"{self.command.name} {self.stream_id} [{len(self.data)} B]"
+
+
+class FrameReader:
+    """Cuts a byte stream into frames, however it arrives. Holds at most one incomplete frame."""
+
+    def __init__(self) -> None:
+        self._unread = bytearray()
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """Take in the next bytes; returns the frames that they complete.
+
+        Raises:
+            MalformedMessage: If the stream is no smux stream. It stays unusable then.
+        """
+        self._unread += data
+        frames: list[Frame] = []
+        offset = 0
+        while len(self._unread) - offset >= _HEADER.size:
+            version, command, length, stream_id = _HEADER.unpack_from(self._unread, offset)
+            if version != VERSION or command not in _COMMANDS:
+                raise MalformedMessage(f"no smux frame: version {version}, command {command}")
+            end = offset + _HEADER.size + length
+            if end > len(self._unread):
+                break
+            payload = bytes(self._unread[offset + _HEADER.size : end])
+            frames.append(Frame(_COMMANDS[command], StreamId(stream_id), payload))
+            offset = end
+        del self._unread[:offset]
+        return frames
