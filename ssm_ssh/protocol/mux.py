@@ -25,7 +25,7 @@ _LAST_STREAM: Final = 2**32 - 1
 KEEPALIVE_SECONDS: Final = 10.0
 # Ours: one stream's data that has not left yet.
 STREAM_QUEUE_BYTES: Final = 64 * 1024
-# Ours: one stream's turn. Small: a keystroke waits for one such piece of every busy stream at most.
+# Ours: one stream's turn; a keystroke waits for one such piece of every busy stream at most.
 _TURN_BYTES: Final = 8 * 1024
 
 
@@ -39,7 +39,7 @@ class StreamData:
 
 @dataclass(frozen=True, slots=True)
 class StreamEnded:
-    """The agent ended a stream, after its last bytes: the port closed the connection, or was never reached."""
+    """The agent ended a stream, after its last bytes: the port closed it, or was never reached."""
 
     stream_id: StreamId
 
@@ -74,7 +74,7 @@ class Mux:
         """Start with no streams.
 
         Args:
-            keeps_alive: Send NOPs: only where the agent's version wants them, or the user does, for they count
+            keeps_alive: Send NOPs: only where the agent wants them, or the user does, for they count
                 as activity and defeat the account's idle limit (protocol 7.5).
             now: When.
         """
