@@ -15,7 +15,7 @@ Frames may start, end or span anywhere relative to agent messages.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final, NewType
 
@@ -50,12 +50,12 @@ class Frame:
     """One frame.
 
     Attributes:
-        data: Empty but for PSH.
+        data: The stream's next bytes; only PSH frames are sent with any.
     """
 
     command: Command
     stream_id: StreamId
-    data: bytes = b""
+    data: bytes = field(default=b"", repr=False)
 
     def encode(self) -> bytes:
         """The frame as bytes.
@@ -84,20 +84,23 @@ class FrameReader:
         """Take in the next bytes; returns the frames that they complete.
 
         Raises:
-            MalformedMessage: If the stream is no smux stream. It stays unusable then.
+            MalformedMessage: If this is no smux stream. Nothing else is ever raised, whatever the bytes. The
+                frames that came with the fault are lost, and no further one can be had.
         """
         self._unread += data
         frames: list[Frame] = []
         offset = 0
-        while len(self._unread) - offset >= _HEADER.size:
-            version, command, length, stream_id = _HEADER.unpack_from(self._unread, offset)
-            if version != VERSION or command not in _COMMANDS:
-                raise MalformedMessage(f"no smux frame: version {version}, command {command}")
-            end = offset + _HEADER.size + length
-            if end > len(self._unread):
-                break
-            payload = bytes(self._unread[offset + _HEADER.size : end])
-            frames.append(Frame(_COMMANDS[command], StreamId(stream_id), payload))
-            offset = end
+        with memoryview(self._unread) as unread:
+            while len(unread) - offset >= _HEADER.size:
+                version, command, length, stream_id = _HEADER.unpack_from(unread, offset)
+                if version != VERSION:
+                    raise MalformedMessage(f"smux frames have version {VERSION}, not {version}", offset=0)
+                if command not in _COMMANDS:
+                    raise MalformedMessage(f"smux frames have no command {command}", offset=1)
+                start = offset + _HEADER.size
+                if start + length > len(unread):
+                    break
+                offset = start + length
+                frames.append(Frame(_COMMANDS[command], StreamId(stream_id), bytes(unread[start:offset])))
         del self._unread[:offset]
         return frames
