@@ -35,8 +35,6 @@ class Turns:
 
     def add(self, stream_id: StreamId) -> None:
         """A stream has something to send. One that waits already keeps its place."""
-        if not self:
-            self._spent_bytes.clear()
         if stream_id in self._busy or stream_id in self._next_round:
             return
         has_share = self._spent_bytes.get(stream_id, 0) < SHARE_BYTES

@@ -145,7 +145,7 @@ def test_who_waits_for_room_is_named_once_the_queue_is_half_empty() -> None:
 
 @given(bulk=st.integers(0, 40), rounds=st.integers(0, 5), is_new=st.booleans())
 def test_a_keystroke_goes_before_bulk(bulk: int, rounds: int, is_new: bool) -> None:  # noqa: FBT001
-    """It waits for the first turn of streams as new as itself, and for no turn of those that went on sending."""
+    """It waits for the first turn of streams as new as its own, and for none that have gone on sending."""
     talk = Talk()
     shell = talk.open_stream()
     full = [talk.mux.open_stream() for _ in range(bulk)]
@@ -204,7 +204,7 @@ def test_our_end_is_kept_back_until_the_agents() -> None:
 
 
 def test_a_close_is_told_at_once() -> None:
-    """What has not left is dropped, and what still arrives; the stream is remembered until the agent's end."""
+    """What has not left is dropped, and what still arrives; it is remembered until the agent's end."""
     talk = Talk()
     stream_id = talk.open_stream()
     talk.mux.send(stream_id, b"never sent")

@@ -93,13 +93,14 @@ def test_a_removed_stream_is_forgotten() -> None:
     assert not turns._spent_bytes
 
 
-def test_an_idle_spell_ends_the_round() -> None:
-    """What was spent before everybody was silent is forgiven, and forgotten."""
+def test_a_stream_alone_is_not_held_back() -> None:
+    """It has turn after turn, and still lets whoever speaks up go first."""
     turns = Turns()
     turns.add(StreamId(3))
-    use_up(turns)
-    assert turns.take() == (3, SHARE_BYTES)
+    assert [use_up(turns) for _ in range(3)] == [3, 3, 3]
     turns.add(StreamId(5))
+    assert turns.take() == (5, SHARE_BYTES)
+    assert turns.take() == (3, SHARE_BYTES)
     assert not turns._spent_bytes
 
 
