@@ -140,6 +140,17 @@ def test_who_waits_for_room_is_named_once_the_queue_is_half_empty() -> None:
     assert [names for names in named if names] == [{stream_id}]
 
 
+def test_a_stream_that_is_over_waits_for_no_room() -> None:
+    """Its queue was dropped after it had been half emptied."""
+    talk = Talk()
+    stream_id = talk.open_stream()
+    talk.mux.send(stream_id, bytes(STREAM_QUEUE_BYTES))
+    talk.deliver(STREAM_QUEUE_BYTES // 2 + 1)
+    talk.agent_ends(stream_id)
+    talk.deliver()
+    talk.expect_nothing_left()
+
+
 # --- turns -----------------------------------------------------------------------------------------------
 
 

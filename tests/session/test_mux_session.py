@@ -416,10 +416,10 @@ def test_a_stalled_reader_among_others_is_given_up(is_opened_later: bool) -> Non
             stalled = await open_stream(session)
             shell = None if is_opened_later else await open_stream(session)
             bulk(carrier, stalled, size_bytes=2 * STREAM_UNREAD_BYTES)
-            await settle()
+            await asyncio.sleep(1)
             shell = shell or await open_stream(session)
-            carrier.agent_sends(shell, b"prompt")
             began = now()
+            carrier.agent_sends(shell, b"prompt")
             assert await shell.read() == b"prompt"
             assert now() - began <= STALL_SECONDS
             failure = await failure_of(stalled.read())
@@ -435,19 +435,71 @@ def test_a_stalled_reader_among_others_is_given_up(is_opened_later: bool) -> Non
     run_virtually(scenario())
 
 
-def test_a_reader_that_waits_is_not_taken_for_a_stalled_one() -> None:
-    """A program that has read nothing for an hour, because there was nothing, survives a burst."""
+def test_an_idle_reader_is_not_taken_for_a_stalled_one() -> None:
+    """A program that has read nothing for an hour, because there was nothing, has its time after a burst."""
 
     async def scenario() -> None:
         async with mux_session() as (session, carrier):
             stream, _other = await open_stream(session), await open_stream(session)
             await asyncio.sleep(3600)
-            async with asyncio.TaskGroup() as tasks:
-                reading = tasks.create_task(read_all(stream))
-                await settle()
-                bulk(carrier, stream, size_bytes=3 * STREAM_UNREAD_BYTES)
-                carrier.agent_ends(stream)
-            assert len(reading.result()) >= 3 * STREAM_UNREAD_BYTES
+            bulk(carrier, stream, size_bytes=2 * STREAM_UNREAD_BYTES)
+            carrier.agent_ends(stream)
+            await asyncio.sleep(0.9 * STALL_SECONDS)
+            assert len(await read_all(stream)) >= 2 * STREAM_UNREAD_BYTES
+
+    run_virtually(scenario())
+
+
+def test_a_reader_gets_its_turn_while_the_carrier_never_waits() -> None:
+    """What one reads at once does not pile up, and nobody else waits for all of it."""
+
+    async def scenario() -> None:
+        async with mux_session() as (session, carrier):
+            stream = await open_stream(session)
+            bulk(carrier, stream, size_bytes=MIB)
+            carrier.agent_ends(stream)
+            while await stream.read():
+                assert stream.unread_bytes <= 2 * READ_BYTES
+
+    run_virtually(scenario())
+
+
+def test_what_was_received_to_its_end_holds_nobody_up() -> None:
+    """It grows no more: the limit of one stream is for those that do."""
+
+    async def scenario() -> None:
+        async with mux_session() as (session, carrier):
+            ended, shell = await open_stream(session), await open_stream(session)
+            size_bytes = STREAM_UNREAD_BYTES - STREAM_UNREAD_BYTES % (READ_BYTES - 8)
+            bulk(carrier, ended, size_bytes=size_bytes)
+            carrier.arrive(carrier.agent.send(3, bytes(50_000)) + carrier.agent.end(3))
+            await asyncio.sleep(1)
+            assert ended.unread_bytes == size_bytes + 50_000 > STREAM_UNREAD_BYTES
+            for _ in range(2):
+                began = now()
+                carrier.agent_sends(shell, b"prompt")
+                assert await shell.read() == b"prompt"
+                assert now() == began
+                assert await ended.read(1) == b"\0"
+                await asyncio.sleep(3600)
+            assert len(await read_all(ended)) == size_bytes + 50_000 - 2
+
+    run_virtually(scenario())
+
+
+def test_a_stream_that_has_ended_waits_for_nobody() -> None:
+    """A stalled reader beside it is alone: nothing more can come for the other."""
+
+    async def scenario() -> None:
+        async with mux_session() as (session, carrier):
+            stalled, ended = await open_stream(session), await open_stream(session)
+            carrier.agent_sends(ended, b"bye")
+            carrier.agent_ends(ended)
+            bulk(carrier, stalled, size_bytes=2 * STREAM_UNREAD_BYTES)
+            carrier.agent_ends(stalled)
+            await asyncio.sleep(3600)
+            assert len(await read_all(stalled)) >= 2 * STREAM_UNREAD_BYTES
+            assert await read_all(ended) == b"bye"
 
     run_virtually(scenario())
 
