@@ -1,7 +1,7 @@
 """A mux: streams over the one ordered byte stream of a multiplexing port session (protocol 7.4).
 
 We open, the agent accepts: one stream for each connection, ids 3, 5, 7 … Each stream has a queue of its own,
-and the queues are emptied in turn, a small piece each.
+and the queues are emptied in turn, a small piece each, those of streams that send little first.
 
 Version 1 of smux has no half-close: what a FIN's receiver has not sent yet is lost (protocol 7.4). So the end
 of our side is kept back until the agent's side has ended; a server that answers after our end is heard whole,
@@ -184,7 +184,7 @@ class Mux:
     def data_to_send(self, max_bytes: int, now: float) -> bytes:
         """Up to about ``max_bytes`` for the session's byte stream; empty if there is nothing to send.
 
-        Streams take turns of a few kilobytes. At most one turn more than ``max_bytes`` is returned.
+        At most one turn of ``SHARE_BYTES`` more than ``max_bytes`` is returned.
         """
         data = bytearray()
         while self._turns and len(data) < max_bytes:

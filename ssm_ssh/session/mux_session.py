@@ -195,7 +195,7 @@ class MuxSession:
         self._refusals.note_flag(after_bytes or 0)
 
     async def run(self) -> None:
-        """Carry the streams until the session ends; they learn why."""
+        """Carry the streams until the session ends; they learn why, after everything that had arrived."""
         failure: SsmSshError | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -311,10 +311,8 @@ class MuxSession:
             if any(other.is_live and other is not stalled for other in self._streams.values()):
                 deadline = stalled.waiting_since + STALL_SECONDS
                 if deadline <= self._loop.time():
-                    text = (
-                        f"nobody read from the connection for {STALL_SECONDS:g} seconds while others waited"
-                    )
-                    self._let_go(stalled, StreamReset(text))
+                    reason = f"nobody read from it for {STALL_SECONDS:g} seconds while others waited"
+                    self._let_go(stalled, StreamReset(reason))
                     continue
             self._relief.clear()
             try:
