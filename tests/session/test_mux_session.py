@@ -29,7 +29,6 @@ from ssm_ssh.session.mux_session import (
     MuxStream,
 )
 from ssm_ssh.transport.byte_stream import READ_BYTES, ByteStream
-from tests.emulator.virtual_time import run_virtually
 from tests.protocol.smux_peer import FIN, NOP, PSH, SYN, frame
 from tests.session.memory_carrier import (
     MemoryCarrier,
@@ -38,6 +37,7 @@ from tests.session.memory_carrier import (
     read_all,
     settle,
 )
+from tests.virtual_loop import run_virtually
 
 MIB: Final = 1024 * 1024
 
