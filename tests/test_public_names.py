@@ -7,7 +7,7 @@ import pkgutil
 
 import ssm_ssh
 
-PUBLIC_NAMES: frozenset[str] = frozenset({"__version__"})
+PUBLIC_NAMES: frozenset[str] = frozenset({"__version__", "open_tunnel"})
 
 
 def test_the_root_offers_exactly_these_names() -> None:

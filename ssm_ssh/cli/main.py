@@ -33,6 +33,7 @@ class _CommandModule(Protocol):
 
 COMMANDS: Final[dict[str, _Command]] = {
     "proxy": _Command("ssm_ssh.cli.proxy", "stdin and stdout to a node's port: OpenSSH's ProxyCommand"),
+    "tunnel": _Command("ssm_ssh.cli.tunnel", "ports of a node, or of what it reaches, on localhost"),
     "emulator": _Command("ssm_ssh.cli.emulator", "a stand-in of Session Manager and its nodes, on localhost"),
     "demo": _Command(
         "ssm_ssh.cli.demo", "the main jobs, by the system's ssh, on a stand-in of AWS", "emulator"

@@ -172,6 +172,10 @@ class ClientStream:
         """The smoothed time from a message to its acknowledgement, or None before the first."""
         return self._outbox.round_trip_seconds
 
+    def waited_seconds(self, now: float) -> float:
+        """For how long nothing was acknowledged although something is on its way."""
+        return self._outbox.waited_seconds(now)
+
     @property
     def retransmissions(self) -> int:
         """How many messages were sent again so far."""

@@ -192,6 +192,13 @@ class DataChannel:
         """How much data ``send`` accepts now; 0 once the channel has ended."""
         return 0 if self._is_ended else self._client_stream.room_bytes
 
+    def stalled_seconds(self, now: float) -> float:
+        """For how long the agent has acknowledged nothing, although a WebSocket is there and data on its way.
+
+        Protocol 7.6: that is how an agent looks that a destination of its own holds up.
+        """
+        return 0.0 if self._is_silent or self._is_ended else self._client_stream.waited_seconds(now)
+
     @property
     def is_drained(self) -> bool:
         """Whether everything accepted has been acknowledged."""

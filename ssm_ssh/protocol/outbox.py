@@ -45,10 +45,14 @@ class _Sent:
         patience: The least number of doublings of its time: what was known of the way when it left first.
         is_sample: Whether its acknowledgement tells how long the way is: it has left once, and the way has
             not stood still since (Karn's rule).
+        first_sent_at: When it left for the first time.
         order: The number of its last transmission, counted over all messages; 0 before the first.
     """
 
-    __slots__ = ("attempts", "encoded", "is_eager", "is_sample", "last_sent_at", "order", "patience")
+    __slots__ = (
+        *("attempts", "encoded", "first_sent_at", "is_eager", "is_sample", "last_sent_at", "order"),
+        "patience",
+    )
 
     def __init__(self, encoded: bytes, *, is_eager: bool) -> None:
         self.encoded = encoded
@@ -56,6 +60,7 @@ class _Sent:
         self.is_sample = True
         self.attempts = 0
         self.patience = 0
+        self.first_sent_at = 0.0
         self.last_sent_at = 0.0
         self.order = 0
 
@@ -91,6 +96,8 @@ class Outbox:
         self._repairs = 1
         # How much of a round trip a message may be late without being lost.
         self._tolerance = TOLERANCE_STEP
+        # When something was acknowledged for the last time, or could not be before.
+        self._progress_at = 0.0
 
     def __len__(self) -> int:
         """How many messages are unacknowledged."""
@@ -115,6 +122,13 @@ class Outbox:
         """Whether a message is eager, or is to leave, or has left, a second time."""
         return sequence_number in self._repaired
 
+    def waited_seconds(self, now: float) -> float:
+        """For how long nothing was acknowledged although something is on its way."""
+        oldest = next(iter(self._unacknowledged.values()), None)
+        if oldest is None or oldest.order == 0:
+            return 0.0
+        return now - max(self._progress_at, oldest.first_sent_at)
+
     # --- new messages, and those that arrived ---
 
     def add(self, sequence_number: int, encoded: bytes, *, is_eager: bool = False) -> None:
@@ -135,6 +149,7 @@ class Outbox:
         if message is None or message.order == 0:
             return False
         del self._unacknowledged[sequence_number]
+        self._progress_at = now
         self._bytes -= len(message.encoded)
         self._sent_once.pop(sequence_number, None)
         self._repaired.pop(sequence_number, None)
@@ -167,6 +182,8 @@ class Outbox:
         if message.order:
             self.retransmissions += 1
             message.is_sample = False
+        else:
+            message.first_sent_at = now
         self._transmissions += 1
         message.order = self._transmissions
         message.last_sent_at = now
@@ -190,6 +207,7 @@ class Outbox:
         self._repairs = 1
         for message in self._unacknowledged.values():
             message.attempts = 0
+        self._progress_at = now
         self.window.start_anew(now)
 
     def restart_timers(self, now: float) -> None:
@@ -204,6 +222,7 @@ class Outbox:
             if self._is_current(order, number)
         ]
         heapq.heapify(self._timers)
+        self._progress_at = now
         self.window.start_anew(now)
 
     def next_deadline(self) -> float | None:

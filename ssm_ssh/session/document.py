@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import getpass
+import logging
 import re
 import socket
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
-from ssm_ssh.errors import InvalidOption
+from ssm_ssh.errors import AccessDenied, InvalidOption
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+_log = logging.getLogger(__name__)
+
 SSH_DOCUMENT: Final = "AWS-StartSSHSession"
+FORWARD_DOCUMENT: Final = "AWS-StartPortForwardingSession"
+REMOTE_HOST_DOCUMENT: Final = "AWS-StartPortForwardingSessionToRemoteHost"
 _PORTS: Final = range(1, 65_536)
 # Specification: StartSession's limits (protocol 1.1).
 _DOCUMENT_NAME: Final = r"[a-zA-Z0-9_\-.:/]{3,128}"
 _REASON_CHARACTERS: Final = 256
+
+
+class DocumentDirectory(Protocol):
+    """Whoever can look a document up."""
+
+    def document_parameters(self, name: str) -> frozenset[str]:
+        """The names of the parameters that the document declares. Raises ``ControlPlaneError``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +45,43 @@ class SessionRequest:
     document_name: str
     parameters: Mapping[str, Sequence[str]] = field(default_factory=dict)
     reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where the node connects to.
+
+    Attributes:
+        host: Resolved by the node; None for the node itself.
+    """
+
+    host: str | None
+    port: int
+
+    def __str__(self) -> str:
+        host = self.host or "localhost"
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class OwnDocument:
+    """A session document of the account's own.
+
+    Attributes:
+        declared: The names of its parameters; None where they may not be looked up.
+    """
+
+    name: str
+    declared: frozenset[str] | None
+
+
+def find_own_document(name: str, directory: DocumentDirectory) -> OwnDocument:
+    """Look up what a document declares; many policies forbid that, and it is told then."""
+    try:
+        return OwnDocument(name, directory.document_parameters(name))
+    except AccessDenied as denied:
+        _log.warning("only what --parameters says is sent to the document %s: %s", name, denied)
+        return OwnDocument(name, None)
 
 
 def ssh_request(
@@ -51,6 +100,44 @@ def ssh_request(
     if document_name is None:
         return SessionRequest(target, SSH_DOCUMENT, {"portNumber": [str(port)], **(parameters or {})}, reason)
     return SessionRequest(target, document_name, parameters or {}, reason)
+
+
+def forward_request(
+    target: str,
+    destination: Destination,
+    *,
+    own: OwnDocument | None = None,
+    parameters: Mapping[str, Sequence[str]] | None = None,
+    reason: str | None = None,
+) -> SessionRequest:
+    """The request for a port that the node reaches.
+
+    Args:
+        target: A node id.
+        destination: Where the node connects to.
+        own: A document of the account's own: what it does not declare is not sent.
+        parameters: The user's; they hold over what ``destination`` says.
+        reason: What the session list shows.
+
+    Raises:
+        InvalidOption: If the user gave a parameter that the document does not declare.
+    """
+    given = dict(parameters or {})
+    ours: dict[str, Sequence[str]] = {"portNumber": [str(destination.port)], "localPortNumber": ["0"]}
+    if destination.host is not None:
+        ours["host"] = [destination.host]
+    if own is None:
+        document_name = FORWARD_DOCUMENT if destination.host is None else REMOTE_HOST_DOCUMENT
+        return SessionRequest(target, document_name, {**ours, **given}, reason)
+    declared = own.declared or frozenset()
+    unknown = sorted(given.keys() - declared)
+    if unknown and own.declared is not None:
+        raise InvalidOption(
+            f"the document {own.name} declares no parameter {unknown[0]!r}",
+            hint=f"it declares {', '.join(sorted(declared)) or 'none'}",
+        )
+    accepted = {name: values for name, values in ours.items() if name in declared}
+    return SessionRequest(target, own.name, {**accepted, **given}, reason)
 
 
 def parse_port(text: str) -> int:

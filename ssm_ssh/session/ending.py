@@ -26,6 +26,14 @@ _HINTS: Final = (
         "document process failed unexpectedly",
         "most often nothing listens on that port of the node: is sshd running there?",
     ),
+    (
+        "is forbidden",
+        "agents never forward to addresses of metadata, DNS and time, nor to those a VPC keeps to itself",
+    ),
+    (
+        "no such host",
+        "the name is looked up on the node: check its spelling and the node's DNS, or give an address",
+    ),
     ("Handshake timed out", "the agent got no answer in time: try again, and with -vv if it happens twice"),
     (
         "while its stream was away",

@@ -23,6 +23,7 @@ from ssm_ssh.errors import (
 )
 from ssm_ssh.protocol.data_channel import DataChannel, PathLimits
 from ssm_ssh.protocol.event import ChannelEnded, DataReceived, Event, FlagReceived, SessionReady
+from ssm_ssh.session.agent_version import knows_terminate_flag
 from ssm_ssh.session.ahead import ConnectionAhead, find_route
 from ssm_ssh.session.ending import end_session, explain_ending
 from ssm_ssh.session.outage import Outage, is_lasting, may_pass
@@ -33,7 +34,7 @@ from ssm_ssh.transport.websocket import open_websocket
 from ssm_ssh.wire.payload import SessionType
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from ssm_ssh.transport.connection import Connection, Route
     from ssm_ssh.transport.control_plane import ControlPlane, StartedSession
@@ -53,8 +54,6 @@ HANDSHAKE_SECONDS: Final = 30.0
 FLAG_SECONDS: Final = 3.0
 # Specification: the service closes every stream hourly with this code; it means "resume" (protocol 2.4).
 _ORDERLY_CLOSE: Final = 1000
-# Specification: older agents ignore the TerminateSession flag (protocol 1.4).
-_FLAG_AGENT_VERSION: Final = (2, 3, 722, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +92,7 @@ class Session:
     Attributes:
         stream: The port's bytes, once ``wait_ready`` has returned.
         resumes: How often a lost stream was replaced.
+        received_bytes: How much of the port's bytes has arrived.
     """
 
     def __init__(
@@ -118,6 +118,7 @@ class Session:
         self._driver = Driver(self._channel, self._deliver, self._wait_room)
         self.stream = PortStream(self._channel, self._driver)
         self._ready: SessionReady | None = None
+        self._heed_flag: Callable[[int], None] | None = None
         self._failure: SsmSshError | None = None
         self._is_opened = False
         self._is_streaming = False
@@ -125,11 +126,32 @@ class Session:
         # The service has said that the session is over; until then it must be terminated.
         self._is_over = False
         self.resumes = 0
+        self.received_bytes = 0
 
     @property
     def session_id(self) -> str:
         """The id that AWS gave it."""
         return self._started.session_id
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it has not ended."""
+        return self._is_carried
+
+    @property
+    def failure(self) -> SsmSshError | None:
+        """Why it ended, if that was no normal end; None while it lives, too."""
+        return self._failure
+
+    @property
+    def stalled_seconds(self) -> float:
+        """For how long the agent has acknowledged nothing, although a stream is there and data on its way."""
+        return self._channel.stalled_seconds(asyncio.get_running_loop().time())
+
+    @property
+    def round_trip_seconds(self) -> float | None:
+        """The smoothed time to the agent and back, or None before it is known."""
+        return self._channel.round_trip_seconds
 
     @property
     def limits(self) -> PathLimits:
@@ -180,6 +202,14 @@ class Session:
                 hint="use a document like AWS-StartSSHSession: Port, and no type in its properties",
             )
         return ready
+
+    def listen_for_flags(self, heed: Callable[[int], None]) -> None:
+        """Have ``heed`` called with each flag of the agent's, in order with the data around it."""
+        self._heed_flag = heed
+
+    async def wait_over(self) -> None:
+        """Wait until the session has ended, however; ``failure`` tells why."""
+        await self._driver.wait_for(lambda: not self._is_carried)
 
     # --- one task's life: carry, resume, carry … ---
 
@@ -308,10 +338,12 @@ class Session:
                 if event.customer_message:
                     _log.warning("%s", event.customer_message)
             case DataReceived(data):
+                self.received_bytes += len(data)
                 self.stream.feed(data)
-            case FlagReceived():
+            case FlagReceived(flag):
                 # Protocol 7.2: agents send one flag, and only in mux sessions.
-                pass
+                if self._heed_flag is not None:
+                    self._heed_flag(flag)
             case ChannelEnded(output, is_whole):
                 self._is_over = True
                 if output:
@@ -330,7 +362,7 @@ class Session:
         await self.stream.close()
         if self._is_over:
             return
-        if self._ready is not None and self._is_streaming and _knows_flag(self._ready.agent_version):
+        if self._ready is not None and self._is_streaming and knows_terminate_flag(self._ready.agent_version):
             self._channel.terminate()
             self._driver.wake()
             with contextlib.suppress(TimeoutError):
@@ -338,12 +370,6 @@ class Session:
                     await self._driver.wait_for(lambda: not self._is_streaming)
         if not self._is_over:
             await asyncio.to_thread(end_session, self._control_plane, self.session_id)
-
-
-def _knows_flag(agent_version: str) -> bool:
-    """Whether an agent acts on the TerminateSession flag. No version (a shell) or an odd one: no."""
-    parts = agent_version.split(".")
-    return all(part.isdecimal() for part in parts) and tuple(map(int, parts)) > _FLAG_AGENT_VERSION
 
 
 @asynccontextmanager

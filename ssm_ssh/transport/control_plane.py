@@ -9,6 +9,7 @@ can be under way before asyncio is loaded.
 from __future__ import annotations
 
 import contextlib
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
@@ -194,6 +195,20 @@ class ControlPlane:
         except ControlPlaneError as error:
             if error.code != _ENDED_CODE and _ENDED_WORDS not in error.message:
                 raise
+
+    def document_parameters(self, name: str) -> frozenset[str]:
+        """The names of the parameters that a session document declares.
+
+        Raises:
+            ControlPlaneError: As ``JsonApi.call``; many policies forbid the call (``AccessDenied``).
+            RemoteProtocolError: If the document cannot be read.
+        """
+        answer = self._api.call("GetDocument", {"Name": name, "DocumentFormat": "JSON"})
+        try:
+            parameters = json.loads(_text("GetDocument", answer, "Content")).get("parameters") or {}
+            return frozenset(map(str, parameters.keys()))
+        except (ValueError, AttributeError, RecursionError):
+            raise RemoteProtocolError(f"the document {name} is not what a session document is") from None
 
     # --- nodes -------------------------------------------------------------------------------------------
 

@@ -1,0 +1,124 @@
+"""The sessions to one node: a pool for each destination."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ssm_ssh.session.document import Destination, find_own_document, forward_request
+from ssm_ssh.session.forward_session import ForwardSession, open_forward_session
+from ssm_ssh.session.path_memory import recall_limits, remember_limits
+from ssm_ssh.session.pool import SessionPool
+from ssm_ssh.transport.driver import single_cause
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ssm_ssh.forward.options import TunnelOptions
+    from ssm_ssh.session.document import OwnDocument, SessionRequest
+    from ssm_ssh.transport.control_plane import ControlPlane
+
+_log = logging.getLogger(__name__)
+
+
+class NodePools:
+    """Pools of sessions to one node; made by ``open_node_pools``."""
+
+    def __init__(
+        self,
+        control_plane: ControlPlane,
+        node_id: str,
+        options: TunnelOptions,
+        *,
+        own_document: OwnDocument | None,
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        self._control_plane = control_plane
+        self._node_id = node_id
+        self._options = options
+        self._own_document = own_document
+        self._tasks = tasks
+        self._limits = recall_limits(control_plane.region)
+        self._pools: dict[Destination, SessionPool] = {}
+
+    def pool_to(self, destination: Destination, *, keeps_one: bool = True) -> SessionPool:
+        """The pool of sessions to ``destination``; the same one for the same destination.
+
+        Args:
+            destination: Where the node connects to.
+            keeps_one: Have a session at hand even while nobody is connected.
+
+        Raises:
+            InvalidOption: If the user gave a parameter that the document does not declare.
+        """
+        pool = self._pools.get(destination)
+        if pool is None:
+            request = self._request(destination)
+            pool = self._pools[destination] = SessionPool(
+                partial(self._open, request), self._tasks, size=self._options.sessions, keeps_one=keeps_one
+            )
+        return pool
+
+    def drop_pool(self, destination: Destination) -> None:
+        """End the sessions to ``destination``, whatever they carry."""
+        pool = self._pools.pop(destination, None)
+        if pool is not None:
+            pool.close()
+
+    def close(self) -> None:
+        """End all sessions."""
+        for destination in list(self._pools):
+            self.drop_pool(destination)
+
+    def _request(self, destination: Destination) -> SessionRequest:
+        own = self._own_document
+        if own is not None and destination.host is not None and "host" not in (own.declared or ()):
+            _log.warning("the document %s decides on the host: %s is not sent", own.name, destination.host)
+        return forward_request(
+            self._node_id,
+            destination,
+            own=own,
+            parameters=self._options.parameters,
+            reason=self._options.reason,
+        )
+
+    @asynccontextmanager
+    async def _open(self, request: SessionRequest) -> AsyncIterator[ForwardSession]:
+        options = replace(self._options.session, limits=self._limits)
+        async with open_forward_session(
+            self._control_plane, request, options, keeps_alive=self._options.keeps_alive
+        ) as forward:
+            try:
+                yield forward
+            finally:
+                if forward.limits != self._limits:
+                    self._limits = forward.limits
+                    remember_limits(self._control_plane.region, forward.limits)
+
+
+@asynccontextmanager
+async def open_node_pools(
+    control_plane: ControlPlane, node_id: str, options: TunnelOptions
+) -> AsyncIterator[NodePools]:
+    """Pools that live for the length of a block; at its end their sessions are terminated.
+
+    Raises:
+        ControlPlaneError: If the document of the options cannot be looked up.
+    """
+    own_document = None
+    if options.document_name is not None:
+        own_document = await asyncio.to_thread(find_own_document, options.document_name, control_plane)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            pools = NodePools(control_plane, node_id, options, own_document=own_document, tasks=tasks)
+            try:
+                yield pools
+            finally:
+                pools.close()
+    except BaseExceptionGroup as group:
+        cause = single_cause(group)
+        raise cause from cause.__cause__
