@@ -50,7 +50,13 @@ class _Sent:
     """
 
     __slots__ = (
-        *("attempts", "encoded", "first_sent_at", "is_eager", "is_sample", "last_sent_at", "order"),
+        "attempts",
+        "encoded",
+        "first_sent_at",
+        "is_eager",
+        "is_sample",
+        "last_sent_at",
+        "order",
         "patience",
     )
 

@@ -1,0 +1,3 @@
+"""Tests of forwards."""
+
+from __future__ import annotations
