@@ -46,6 +46,8 @@ async def run_child(words: Sequence[str], environment: Mapping[str, str], signal
     Raises:
         InvalidOption: If it cannot be started.
     """
+    # From here on a signal is the program's, even if it comes while that is being started.
+    signals.act(lambda _: None)
     try:
         process = await asyncio.create_subprocess_exec(*words, env={**os.environ, **environment})
     except OSError as error:
