@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import logging
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
@@ -107,6 +106,6 @@ async def _serve(connection: socket.socket, serve: Serve) -> None:
     stream = SocketStream(reader, writer)
     try:
         await serve(Accepted(stream, connection))
-    finally:
-        with contextlib.suppress(asyncio.CancelledError):
-            await stream.close()
+    except BaseException:
+        stream.reset()
+        raise

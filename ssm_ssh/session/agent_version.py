@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 # Specification: an agent newer than the first acts on the flag TerminateSession, newer than the second speaks
-# smux, newer than the third leaves its keep-alive to us; the fourth did that by mistake. The last is the first
-# that does not acknowledge what it throws away because its port is not connected yet.
+# smux, newer than the third leaves its keep-alive to us; the fourth did that by mistake. The last one is the
+# first that does not acknowledge what it throws away because its port is not connected yet.
 _FLAG: Final = (2, 3, 722, 0)
 _MUX: Final = (3, 0, 196, 0)
 _QUIET_MUX: Final = (3, 1, 1511, 0)

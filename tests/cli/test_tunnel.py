@@ -57,6 +57,7 @@ def test_json_says_where_it_listens_and_ctrl_c_ends_it(account: Account) -> None
     port = account.node.ports["echo"]
     with running([NAME, "-L", f"0:{KNOWN_HOST}:{port}"]) as (process, said):
         (session,) = account.emulator.live_sessions()
+        assert isinstance(said["local_port"], int)
         address = ("127.0.0.1", said["local_port"])
         assert said == {
             "local_address": "127.0.0.1",

@@ -322,3 +322,13 @@ def test_an_agent_that_sends_data_is_ready() -> None:
     speaker.stream.add(b"x")
     speaker.stream.hear_data()
     assert [message.payload for message in speaker.collect()] == [b"x"]
+
+
+def test_how_long_nothing_was_acknowledged() -> None:
+    """Counted while something is on its way."""
+    speaker = Speaker()
+    speaker.stream.add(b"x")
+    messages = speaker.collect()
+    assert speaker.stream.waited_seconds(speaker.now + 3) == 3.0
+    speaker.acknowledge(messages)
+    assert speaker.stream.waited_seconds(speaker.now + 3) == 0.0

@@ -332,3 +332,22 @@ def test_a_flag_of_the_agent_is_reported() -> None:
     channel = shell()
     channel.receive_message(agent_says(1, b"\0\0\0\1", PayloadType.FLAG), NOW)
     assert channel.events_received() == [FlagReceived(1)]
+
+
+def test_an_agent_that_acknowledges_nothing_is_stalled() -> None:
+    """But not one that cannot be reached, or that is not sent anything."""
+    channel = shell()
+    assert channel.stalled_seconds(NOW) == 0.0
+    channel.send(b"x")
+    channel.messages_to_send(NOW)
+    assert channel.stalled_seconds(NOW + 3) == 3.0
+    channel.receive_message(control("pause_publication"), NOW + 3)
+    assert channel.stalled_seconds(NOW + 60) == 0.0
+    channel.receive_message(control("start_publication"), NOW + 60)
+    assert channel.stalled_seconds(NOW + 62) == 2.0
+    channel.connection_lost(NOW + 62)
+    assert channel.stalled_seconds(NOW + 90) == 0.0
+    channel.reopen("token", NOW + 90)
+    assert channel.stalled_seconds(NOW + 91) == 1.0
+    channel.close()
+    assert channel.stalled_seconds(NOW + 99) == 0.0

@@ -343,3 +343,26 @@ def test_the_first_message_is_repeated_every_few_milliseconds() -> None:
     outbox.add(1, b"1")
     outbox.messages_to_send(now, ALL)
     assert outbox.next_deadline() == now + INITIAL_RETRANSMIT_SECONDS, "no patience is learned from it"
+
+
+def test_how_long_an_agent_has_been_silent() -> None:
+    """Counted from the oldest message on its way, anew with every acknowledgement, replay and pause."""
+    outbox = Outbox()
+    assert outbox.waited_seconds(50.0) == 0.0
+    outbox.add(0, raw(0))
+    outbox.add(1, raw(1))
+    assert outbox.waited_seconds(50.0) == 0.0, "neither has left"
+    outbox.messages_to_send(50.0, ALL)
+    assert outbox.waited_seconds(53.0) == 3.0
+    outbox.handle_deadline(54.0)
+    outbox.messages_to_send(54.0, ALL)
+    assert outbox.waited_seconds(55.0) == 5.0, "sending it again is no answer"
+    outbox.acknowledge(0, 56.0)
+    assert outbox.waited_seconds(57.0) == 1.0
+    outbox.replay(60.0)
+    assert outbox.waited_seconds(62.0) == 2.0
+    outbox.messages_to_send(62.0, ALL)
+    outbox.restart_timers(70.0)
+    assert outbox.waited_seconds(71.0) == 1.0
+    outbox.acknowledge(1, 72.0)
+    assert outbox.waited_seconds(99.0) == 0.0

@@ -204,6 +204,27 @@ def test_connection_status(ask: Callable[..., Any], status: str | None, *, expec
     assert ask(lambda plane: plane.connection_status("i-0"), Answer({"Status": status}))[0] is expected
 
 
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ('{"parameters": {"host": {}, "portNumber": {"default": "80"}}}', {"host", "portNumber"}),
+        ('{"sessionType": "Port"}', set()),
+    ],
+)
+def test_what_a_document_declares(ask: Callable[..., Any], content: str, expected: set[str]) -> None:
+    """The names of its parameters."""
+    declared, (asked,) = ask(lambda aws: aws.document_parameters("Own"), Answer({"Content": content}))
+    assert declared == expected
+    assert asked == {"Name": "Own", "DocumentFormat": "JSON"}
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"parameters": 7}', "[" * 100_000])
+def test_a_document_that_is_none(ask: Callable[..., Any], content: str) -> None:
+    """Whatever its content is, nothing but one error."""
+    with pytest.raises(RemoteProtocolError):
+        ask(lambda aws: aws.document_parameters("Own"), Answer({"Content": content}))
+
+
 def test_no_region(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a region nothing can be asked."""
     monkeypatch.delenv("AWS_REGION")
