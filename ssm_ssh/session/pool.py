@@ -74,6 +74,11 @@ class _Member:
         self.is_leaving = True
         self.changed.set()
 
+    def take(self) -> None:
+        """One stream more."""
+        self.load += 1
+        self.changed.set()
+
     def release(self) -> None:
         """One stream less."""
         self.load -= 1
@@ -174,7 +179,7 @@ class SessionPool:
                 self._has_place.clear()
                 await self._has_place.wait()
                 continue
-            member.load += 1
+            member.take()
             try:
                 stream = await self._open_on(member)
             except BaseException:

@@ -17,6 +17,7 @@ NAME: Final = "web-1"
 # A name that the node knows, another spelling of itself.
 KNOWN_HOST: Final = "db.internal"
 LATE_BYTES: Final = 300_000
+DEAF: Final = b"be deaf\n"
 # Nothing ever listens there: it is reserved.
 CLOSED_PORT: Final = 1
 
@@ -34,11 +35,14 @@ async def _answer_late(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
     await writer.drain()
 
 
-async def _never_read(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
-    await asyncio.Event().wait()
+async def _stop_reading(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """As the echo server, but who says DEAF first is not heard any more."""
+    if await reader.readline() == DEAF:
+        await asyncio.Event().wait()
+    await _echo(reader, writer)
 
 
-SERVERS: Final = {"echo": _echo, "late": _answer_late, "deaf": _never_read}
+SERVERS: Final = {"echo": _echo, "late": _answer_late, "picky": _stop_reading}
 
 
 @dataclass
@@ -91,9 +95,9 @@ class PortNode:
             self._tasks.add(task)
             self.open_connections += 1
             try:
-                await SERVERS[name](reader, writer)
-            except OSError:
-                pass
+                # Cancelled at the node's end: asyncio would report that as if nobody had meant it.
+                with contextlib.suppress(OSError, asyncio.CancelledError):
+                    await SERVERS[name](reader, writer)
             finally:
                 self.open_connections -= 1
                 self._tasks.discard(task)

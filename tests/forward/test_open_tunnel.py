@@ -16,8 +16,9 @@ import ssm_ssh
 from ssm_ssh import aio
 from ssm_ssh.emulator.session_document import ParameterRule, SessionDocument
 from ssm_ssh.errors import InvalidForward, InvalidOption, SessionFailed, TargetNotConnected
+from ssm_ssh.session import pool
 from tests.forward.conftest import account_with
-from tests.forward.port_node import CLOSED_PORT, KNOWN_HOST, LATE_BYTES, NAME, PortNode
+from tests.forward.port_node import CLOSED_PORT, DEAF, KNOWN_HOST, LATE_BYTES, NAME, PortNode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -176,6 +177,26 @@ def test_a_session_that_was_ended_is_replaced(account: Account, caplog: pytest.L
         assert say_and_hear(tunnel.local_bind_address, b"again") == b"again"
         assert first not in tunnel.session_ids
     assert any(f"session {first} is over" in record.message for record in caplog.records)
+    account.assert_nothing_is_left()
+
+
+def test_a_server_that_stops_reading_does_not_hold_up_new_connections(
+    account: Account, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The agent's session is stuck behind it; whoever comes later gets another one."""
+    monkeypatch.setattr(pool, "STALLED_SECONDS", 1.0)
+    with (
+        ssm_ssh.open_tunnel(NAME, account.node.ports["picky"]) as tunnel,
+        connect(tunnel.local_bind_address) as stuck,
+    ):
+        stuck.sendall(DEAF)
+        stuck.settimeout(1.0)
+        with pytest.raises(TimeoutError):
+            stuck.sendall(bytes(64 * 1024 * 1024))
+        wait_until(lambda: "is held up by a destination" in caplog.text)
+        with connect(tunnel.local_bind_address) as later:
+            later.sendall(b"\nheard")
+            assert receive_exactly(later, 5) == b"heard"
     account.assert_nothing_is_left()
 
 

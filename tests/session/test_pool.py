@@ -268,6 +268,22 @@ def test_streams_behind_a_stalled_one_are_let_go(caplog: pytest.LogCaptureFixtur
     assert "session session-0 is still held up: its 2 connections are broken" in caplog.messages
 
 
+def test_a_session_that_was_idle_is_watched_too(caplog: pytest.LogCaptureFixture) -> None:
+    """It was told only when the next connection came, if nobody was connected before the stalled one."""
+
+    async def scenario() -> None:
+        service = Service()
+        async with service.pool() as pool:
+            await pool.prepare()
+            await asyncio.sleep(IDLE_SECONDS)
+            await pool.open_stream()
+            service.started[0].stalled_since = virtual_loop().time()
+            await asyncio.sleep(2 * STALLED_SECONDS)
+
+    run_virtually(scenario())
+    assert "session session-0 is held up" in caplog.text
+
+
 def test_a_stalled_stream_that_holds_up_nobody_is_left_alone() -> None:
     """A server may take its time over what only one program sends."""
 
