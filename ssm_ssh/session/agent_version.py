@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 # Specification: an agent newer than the first acts on the flag TerminateSession, newer than the second speaks
-# smux, newer than the third leaves its keep-alive to us; the fourth did that by mistake. The last one is the
-# first that does not acknowledge what it throws away because its port is not connected yet.
+# smux, newer than the third leaves its keep-alive to us; the fourth did that by mistake.
 _FLAG: Final = (2, 3, 722, 0)
 _MUX: Final = (3, 0, 196, 0)
 _QUIET_MUX: Final = (3, 1, 1511, 0)
 _QUIET_BY_MISTAKE: Final = (3, 1, 1446, 0)
-_HONEST: Final = (3, 0, 655, 0)
 
 
 def knows_terminate_flag(version: str) -> bool:
@@ -28,11 +26,6 @@ def wants_keepalive(version: str) -> bool:
     """Whether the agent ends a mux session in which no frame arrives for a minute."""
     numbers = _numbers(version)
     return _MUX < numbers <= _QUIET_MUX and numbers != _QUIET_BY_MISTAKE
-
-
-def drops_early_data(version: str) -> bool:
-    """Whether the agent acknowledges and throws away what arrives before it has dialled its port."""
-    return _numbers(version) < _HONEST
 
 
 def _numbers(version: str) -> tuple[int, ...]:

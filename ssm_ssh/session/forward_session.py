@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ssm_ssh.errors import HandshakeError, SessionEnded, SessionTimeout, SsmSshError, StreamReset
-from ssm_ssh.session.agent_version import drops_early_data, speaks_mux, wants_keepalive
+from ssm_ssh.session.agent_version import speaks_mux, wants_keepalive
 from ssm_ssh.session.mux_session import MuxSession
 from ssm_ssh.session.session import Connect, Session, SessionOptions, open_session
 from ssm_ssh.session.starting import begin_session
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 _FORWARDING: Final = "LocalPortForwarding"
 # Ours: how long an agent may look for its destination's address.
 FORWARDING_SECONDS: Final = 30.0
-# Ours: what an old agent is given to dial its port, in milliseconds usually; it does not tell when it has.
-_DIAL_SECONDS: Final = 0.5
 
 
 class Streams(Protocol):
@@ -145,8 +143,6 @@ async def open_forward_session(
     async with open_session(control_plane, starting, options, connect=connect) as session:
         ready = await session.wait_ready()
         _check_forwards(ready)
-        if drops_early_data(ready.agent_version):
-            await asyncio.sleep(_DIAL_SECONDS)
         if not speaks_mux(ready.agent_version):
             yield ForwardSession(session, OneStream(session), is_shared=False)
             return

@@ -6,7 +6,6 @@ import pytest
 
 from ssm_ssh.errors import AccessDenied, InvalidOption
 from ssm_ssh.session.agent_version import (
-    drops_early_data,
     knows_terminate_flag,
     speaks_mux,
     wants_keepalive,
@@ -88,26 +87,25 @@ def test_a_document_that_may_not_be_read_is_used_all_the_same(caplog: pytest.Log
 
 
 @pytest.mark.parametrize(
-    ("version", "flag", "mux", "keepalive", "drops"),
+    ("version", "flag", "mux", "keepalive"),
     [
-        ("2.3.672.0", False, False, False, True),
-        ("2.3.722.0", False, False, False, True),
-        ("2.3.722.1", True, False, False, True),
-        ("3.0.196.0", True, False, False, True),
-        ("3.0.222.0", True, True, True, True),
-        ("3.0.655.0", True, True, True, False),
-        ("3.1.1446.0", True, True, False, False),
-        ("3.1.1511.0", True, True, True, False),
-        ("3.1.1575.0", True, True, False, False),
-        ("3.3.987.0", True, True, False, False),
-        ("", False, False, False, True),
-        ("3.3.987", False, False, False, True),
-        ("3.3.x.0", False, False, False, True),
+        ("2.3.672.0", False, False, False),
+        ("2.3.722.0", False, False, False),
+        ("2.3.722.1", True, False, False),
+        ("3.0.196.0", True, False, False),
+        ("3.0.222.0", True, True, True),
+        ("3.0.655.0", True, True, True),
+        ("3.1.1446.0", True, True, False),
+        ("3.1.1511.0", True, True, True),
+        ("3.1.1575.0", True, True, False),
+        ("3.3.987.0", True, True, False),
+        ("", False, False, False),
+        ("3.3.987", False, False, False),
+        ("3.3.x.0", False, False, False),
     ],
 )
-def test_what_an_agent_can_do(version: str, *, flag: bool, mux: bool, keepalive: bool, drops: bool) -> None:
+def test_what_an_agent_can_do(version: str, *, flag: bool, mux: bool, keepalive: bool) -> None:
     """The thresholds of protocol 1.4 and 7.5; what is no version can nothing."""
     assert knows_terminate_flag(version) is flag
     assert speaks_mux(version) is mux
     assert wants_keepalive(version) is keepalive
-    assert drops_early_data(version) is drops
