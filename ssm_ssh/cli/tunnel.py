@@ -1,4 +1,4 @@
-"""``ssm-ssh tunnel TARGET -L … [-- CMD …]``: ports of a node, or of what it reaches, on localhost."""
+"""``ssm-ssh tunnel TARGET -L … -D … [-- CMD …]``: ports of a node, or of what it reaches, on localhost."""
 
 from __future__ import annotations
 
@@ -20,19 +20,22 @@ from ssm_ssh.cli.parser import (
     read_session_options,
     session_options,
 )
+from ssm_ssh.cli.socks_login import LOGIN_VARIABLE, read_socks_login
 from ssm_ssh.cli.stop_signals import StopSignals
 from ssm_ssh.errors import ExitStatus, InvalidForward, SsmSshError
-from ssm_ssh.forward.options import Account, TunnelOptions
-from ssm_ssh.forward.spec import parse_local_forward
+from ssm_ssh.forward.local import OpenForward
+from ssm_ssh.forward.options import Account, DynamicOptions, TunnelOptions
+from ssm_ssh.forward.reach import Reach, parse_allowance
+from ssm_ssh.forward.spec import parse_dynamic_forward, parse_local_forward
 from ssm_ssh.forward.tunnel import open_tunnel_to
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Sequence
 
-    from ssm_ssh.forward.local import OpenForward
-    from ssm_ssh.forward.spec import LocalForward
-    from ssm_ssh.forward.tunnel import Tunnel
+    from ssm_ssh.forward.dynamic import OpenDynamicForward
+    from ssm_ssh.forward.tunnel import Forward, Tunnel
+    from ssm_ssh.session.document import Destination
 
 _DESCRIPTION: Final = """\
 Listens on this machine and carries connections to TARGET, or to what TARGET reaches, through Session Manager.
@@ -41,6 +44,7 @@ Listens on this machine and carries connections to TARGET, or to what TARGET rea
   -L PORT:HOST:HOSTPORT        a port of HOST, as TARGET reaches it
   -L BIND:PORT:HOST:HOSTPORT   the same, listening on the address BIND; * means every address
   -L /PATH:HOST:HOSTPORT       the same, listening on a Unix socket
+  -D PORT, -D BIND:PORT        SOCKS5 and HTTP CONNECT to whatever TARGET reaches
 
 PORT 0 takes any free one. With COMMAND, runs it once everything is up and ends with its exit status;
 {host} and {port} in it become the local address of the first -L.
@@ -54,7 +58,7 @@ class _Order:
     """What one run of the command is asked for."""
 
     target: str
-    forwards: Sequence[LocalForward]
+    forwards: Sequence[Forward]
     account: Account
     options: TunnelOptions
     command: Sequence[str]
@@ -77,13 +81,45 @@ def run(arguments: Sequence[str]) -> int:
 def _parser() -> CommandParser:
     parser = CommandParser(
         prog="ssm-ssh tunnel",
-        usage="%(prog)s TARGET -L FORWARD… [options] [-- COMMAND …]",
+        usage="%(prog)s TARGET {-L FORWARD | -D PORT}… [options] [-- COMMAND …]",
         description=_DESCRIPTION,
         parents=[session_options()],
     )
     parser.add_argument("target", metavar="TARGET", help="a node id (i-… or mi-…) or the Name tag of a node")
     parser.add_argument(
-        "-L", dest="local", metavar="FORWARD", action="append", default=[], help="may be repeated"
+        "-L",
+        dest="forwards",
+        metavar="FORWARD",
+        action="append",
+        type=parse_local_forward,
+        default=[],
+        help="may be repeated",
+    )
+    parser.add_argument(
+        "-D",
+        dest="forwards",
+        metavar="[BIND:]PORT",
+        action="append",
+        type=parse_dynamic_forward,
+        help="may be repeated",
+    )
+    parser.add_argument(
+        "--socks-allow",
+        metavar="GLOB|CIDR",
+        action="append",
+        type=parse_allowance,
+        default=[],
+        help="where -D may lead to, and then nowhere else; TARGET itself has to be named; may be repeated",
+    )
+    parser.add_argument(
+        "--socks-login",
+        metavar="FILE",
+        help=f"a file with the USER:PASSWORD that -D asks for (else {LOGIN_VARIABLE} has it)",
+    )
+    parser.add_argument(
+        "--allow-remote",
+        action="store_true",
+        help="let -D listen on addresses that other machines reach; only with a login",
     )
     parser.add_argument(
         "--sessions",
@@ -104,8 +140,7 @@ def _parser() -> CommandParser:
 
 
 def _read(given: argparse.Namespace, command: Sequence[str]) -> _Order:
-    forwards = [parse_local_forward(text) for text in given.local]
-    if not forwards:
+    if not given.forwards:
         raise InvalidForward("there is nothing to forward")
     if command:
         check_command(command)
@@ -117,9 +152,14 @@ def _read(given: argparse.Namespace, command: Sequence[str]) -> _Order:
         parameters=read_parameters(given),
         reason=read_reason(given, "tunnel"),
         session=read_session_options(given),
+        dynamic=DynamicOptions(
+            reach=Reach(given.socks_allow),
+            login=read_socks_login(given.socks_login),
+            allows_remote=given.allow_remote,
+        ),
     )
     account = Account(given.profile, given.region, given.stream_endpoint)
-    return _Order(given.target, forwards, account, options, command, is_json=given.json)
+    return _Order(given.target, given.forwards, account, options, command, is_json=given.json)
 
 
 def _run(order: _Order) -> int:
@@ -140,7 +180,7 @@ async def _carry(order: _Order, signals: StopSignals) -> int:
         _announce(tunnel, is_json=order.is_json)
         if not order.command:
             await loop.create_future()
-        words = [_filled_in(word, tunnel.forwards[0]) for word in order.command]
+        words = [_filled_in(word, tunnel.local_forwards[:1]) for word in order.command]
         try:
             return await run_child(words, dict(_environment(tunnel)), signals)
         finally:
@@ -150,27 +190,38 @@ async def _carry(order: _Order, signals: StopSignals) -> int:
 
 def _announce(tunnel: Tunnel, *, is_json: bool) -> None:
     for forward in tunnel.forwards:
-        say(f"Listening on {' and '.join(forward.listener.addresses)} → {forward.destination}")
+        where = "whatever the node reaches" if _destination(forward) is None else str(_destination(forward))
+        say(f"Listening on {' and '.join(forward.listener.addresses)} → {where}")
         if (reach := forward.listener.remote_reach) is not None:
-            say(f"warning: {reach} can connect to {forward.destination} through this")
+            say(f"warning: {reach} can connect to {where} through this")
         if is_json:
             sys.stdout.write(json.dumps(_as_json(forward)) + "\n")
     sys.stdout.flush()
 
 
-def _as_json(forward: OpenForward) -> dict[str, Any]:
+def _destination(forward: OpenForward | OpenDynamicForward) -> Destination | None:
+    """Where it leads to; None if that is for programs to say."""
+    return forward.destination if isinstance(forward, OpenForward) else None
+
+
+def _as_json(forward: OpenForward | OpenDynamicForward) -> dict[str, Any]:
+    destination = _destination(forward)
     return {
         "local_address": forward.listener.host,
         "local_port": forward.listener.port,
-        "remote_host": forward.destination.host or "localhost",
-        "remote_port": forward.destination.port,
+        "remote_host": None if destination is None else destination.host or "localhost",
+        "remote_port": None if destination is None else destination.port,
         "session_ids": [session.session_id for session in forward.sessions],
     }
 
 
-def _filled_in(word: str, forward: OpenForward) -> str:
-    port = forward.listener.port
-    return word.replace("{host}", forward.listener.host).replace("{port}", "" if port is None else str(port))
+def _filled_in(word: str, forwards: Sequence[OpenForward]) -> str:
+    """The word with the address of the first of ``forwards``, if there is one."""
+    for forward in forwards:
+        port = forward.listener.port
+        word = word.replace("{host}", forward.listener.host)
+        return word.replace("{port}", "" if port is None else str(port))
+    return word
 
 
 def _environment(tunnel: Tunnel) -> Iterator[tuple[str, str]]:

@@ -3,37 +3,21 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ssm_ssh.errors import DestinationRefused, SsmSshError
 from ssm_ssh.forward.accept import Accepted, accept_connections
 from ssm_ssh.forward.relay import Relay
+from ssm_ssh.forward.traffic import TrafficMeter
 
 if TYPE_CHECKING:
     from ssm_ssh.forward.listener import Listener
+    from ssm_ssh.forward.traffic import Traffic
     from ssm_ssh.session.document import Destination
     from ssm_ssh.session.forward_session import ForwardSession
     from ssm_ssh.session.pool import SessionPool
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Traffic:
-    """What a forward has carried so far.
-
-    Attributes:
-        connections: Local connections served, those that are open included.
-        open_connections: Those that are open.
-        sent_bytes: From local programs.
-        received_bytes: To them.
-    """
-
-    connections: int
-    open_connections: int
-    sent_bytes: int
-    received_bytes: int
 
 
 class OpenForward:
@@ -51,10 +35,7 @@ class OpenForward:
         self.destination = destination
         self._pool = pool
         self._allows_other_users = allows_other_users
-        self._relays: set[Relay] = set()
-        self._connections = 0
-        self._sent_bytes = 0
-        self._received_bytes = 0
+        self._meter = TrafficMeter()
 
     @property
     def sessions(self) -> list[ForwardSession]:
@@ -64,12 +45,7 @@ class OpenForward:
     @property
     def traffic(self) -> Traffic:
         """What it has carried so far."""
-        return Traffic(
-            self._connections,
-            len(self._relays),
-            self._sent_bytes + sum(relay.sent_bytes for relay in self._relays),
-            self._received_bytes + sum(relay.received_bytes for relay in self._relays),
-        )
+        return self._meter.traffic
 
     async def prepare(self) -> None:
         """Have a session up. Raises ``SsmSshError``: why there is none."""
@@ -81,14 +57,8 @@ class OpenForward:
 
     async def _carry(self, accepted: Accepted) -> None:
         relay = Relay(accepted.stream, accepted.has_let_go)
-        self._connections += 1
-        self._relays.add(relay)
-        try:
+        with self._meter.counting(relay):
             await self._relay(relay, accepted)
-        finally:
-            self._relays.remove(relay)
-            self._sent_bytes += relay.sent_bytes
-            self._received_bytes += relay.received_bytes
 
     async def _relay(self, relay: Relay, accepted: Accepted) -> None:
         try:

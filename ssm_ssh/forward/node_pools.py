@@ -7,10 +7,12 @@ import logging
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from ssm_ssh.errors import InvalidOption
 from ssm_ssh.session.document import Destination, find_own_document, forward_request
 from ssm_ssh.session.forward_session import ForwardSession, open_forward_session
+from ssm_ssh.session.pacing import Pacing
 from ssm_ssh.session.path_memory import recall_limits, remember_limits
 from ssm_ssh.session.pool import SessionPool
 from ssm_ssh.transport.driver import single_cause
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from ssm_ssh.transport.control_plane import ControlPlane
 
 _log = logging.getLogger(__name__)
+
+# The parameters that say where the node is to connect to.
+_DESTINATION: Final = frozenset({"host", "portNumber"})
 
 
 class NodePools:
@@ -44,6 +49,7 @@ class NodePools:
         self._tasks = tasks
         self._limits = recall_limits(control_plane.region)
         self._pools: dict[Destination, SessionPool] = {}
+        self._pacing = Pacing()
 
     def pool_to(self, destination: Destination, *, keeps_one: bool = True) -> SessionPool:
         """The pool of sessions to ``destination``; the same one for the same destination.
@@ -62,6 +68,24 @@ class NodePools:
                 partial(self._open, request), self._tasks, size=self._options.sessions, keeps_one=keeps_one
             )
         return pool
+
+    def check_any_destination(self) -> None:
+        """Make sure that every destination can be had: document and parameters have to leave it open.
+
+        Raises:
+            InvalidOption: If they decide on it.
+        """
+        own = self._own_document
+        decided = sorted(_DESTINATION & self._options.parameters.keys())
+        if decided:
+            raise InvalidOption(
+                f"--parameters decides on {decided[0]}, which programs choose with -D", hint="use -L instead"
+            )
+        if own is not None and not (own.declared or frozenset()) >= _DESTINATION:
+            raise InvalidOption(
+                f"the document {own.name} does not let programs choose host and port, as -D has to",
+                hint="use -L, or a document that declares the parameters host and portNumber",
+            )
 
     def drop_pool(self, destination: Destination) -> None:
         """End the sessions to ``destination``, whatever they carry."""
@@ -88,6 +112,7 @@ class NodePools:
 
     @asynccontextmanager
     async def _open(self, request: SessionRequest) -> AsyncIterator[ForwardSession]:
+        await self._pacing.wait_turn()
         options = replace(self._options.session, limits=self._limits)
         async with open_forward_session(
             self._control_plane, request, options, keeps_alive=self._options.keeps_alive

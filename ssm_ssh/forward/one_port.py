@@ -101,7 +101,7 @@ async def open_async_tunnel(  # noqa: PLR0913 -- every one but the first two may
     forward = LocalForward(_listen(local_bind_address), _destination(remote_bind_address))
     account = Account(profile_name, region_name, stream_endpoint)
     async with open_tunnel_to(target, [forward], account, options) as tunnel:
-        yield LocalPort(tunnel.forwards[0])
+        yield LocalPort(tunnel.local_forwards[0])
 
 
 @contextmanager

@@ -5,10 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ssm_ssh.forward.reach import Reach
 from ssm_ssh.session.session import SessionOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from ssm_ssh.forward.client_request import Login
+
+
+@dataclass(frozen=True, slots=True)
+class DynamicOptions:
+    """What a user may choose about ``-D``.
+
+    Attributes:
+        reach: What programs may ask for.
+        login: What they have to give; None for nothing.
+        allows_remote: Listen on addresses that other machines reach; only with a login.
+    """
+
+    reach: Reach = field(default_factory=Reach)
+    login: Login | None = None
+    allows_remote: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +41,7 @@ class TunnelOptions:
         parameters: Parameters of the session document.
         reason: What the session list and CloudTrail show.
         session: Choices about every session.
+        dynamic: Choices about ``-D``.
     """
 
     sessions: int = 1
@@ -32,6 +51,7 @@ class TunnelOptions:
     parameters: Mapping[str, Sequence[str]] = field(default_factory=dict)
     reason: str | None = None
     session: SessionOptions = field(default_factory=SessionOptions)
+    dynamic: DynamicOptions = field(default_factory=DynamicOptions)
 
 
 @dataclass(frozen=True, slots=True)

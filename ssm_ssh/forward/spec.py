@@ -25,7 +25,7 @@ _HINT_L: Final = "write -L [BIND:]PORT:HOST:HOSTPORT, or -L PORT:HOSTPORT for a 
 _HINT_D: Final = "write -D [BIND:]PORT"
 _NODE_ITSELF: Final = frozenset({"", "localhost", "127.0.0.1", "::1"})
 # A host name or address as it can stand in a session's parameters.
-_HOST: Final = re.compile(r"[A-Za-z0-9._:%-]{1,255}")
+HOST: Final = re.compile(r"[A-Za-z0-9._:%-]{1,255}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def to_destination(host: str, port: int) -> Destination:
     """
     if host in _NODE_ITSELF:
         return Destination(None, port)
-    if not _HOST.fullmatch(host):
+    if not HOST.fullmatch(host):
         raise InvalidForward(f"{host!r} is not a host", hint=_HINT_L)
     return Destination(host, port)
 

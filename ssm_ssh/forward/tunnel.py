@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias, assert_never
 
+from ssm_ssh.errors import AccessDenied, InvalidForward, TargetNotConnected
+from ssm_ssh.forward.destination_pools import DestinationPools
+from ssm_ssh.forward.dynamic import OpenDynamicForward
 from ssm_ssh.forward.listener import open_listener
 from ssm_ssh.forward.local import OpenForward
 from ssm_ssh.forward.node_pools import open_node_pools
+from ssm_ssh.forward.spec import DynamicForward, LocalForward
 from ssm_ssh.session.target import parse_target, resolve_target
 from ssm_ssh.transport.control_plane import ControlPlane
 from ssm_ssh.transport.driver import single_cause
@@ -19,10 +24,11 @@ if TYPE_CHECKING:
 
     from ssm_ssh.forward.listener import Listener
     from ssm_ssh.forward.node_pools import NodePools
-    from ssm_ssh.forward.options import Account, TunnelOptions
-    from ssm_ssh.forward.spec import LocalForward
+    from ssm_ssh.forward.options import Account, DynamicOptions, TunnelOptions
 
 _log = logging.getLogger(__name__)
+
+Forward: TypeAlias = LocalForward | DynamicForward
 
 
 class Tunnel:
@@ -33,19 +39,24 @@ class Tunnel:
         forwards: In the order in which they were asked for.
     """
 
-    def __init__(self, node_id: str, forwards: Sequence[OpenForward]) -> None:
+    def __init__(self, node_id: str, forwards: Sequence[OpenForward | OpenDynamicForward]) -> None:
         self.node_id = node_id
         self.forwards = tuple(forwards)
 
+    @property
+    def local_forwards(self) -> list[OpenForward]:
+        """Those that lead to one destination."""
+        return [forward for forward in self.forwards if isinstance(forward, OpenForward)]
+
     async def prepare(self) -> None:
-        """Have a session up for every forward, so that what forbids one is told before anybody connects.
+        """Have a session up for every ``-L``, so that what forbids one is told before anybody connects.
 
         Raises:
             SsmSshError: Why one of them could not be had.
         """
         try:
             async with asyncio.TaskGroup() as tasks:
-                for forward in self.forwards:
+                for forward in self.local_forwards:
                     tasks.create_task(forward.prepare())
         except BaseExceptionGroup as group:
             cause = single_cause(group)
@@ -53,19 +64,24 @@ class Tunnel:
 
 
 @contextmanager
-def open_listeners(forwards: Sequence[LocalForward]) -> Iterator[list[Listener]]:
+def open_listeners(forwards: Sequence[Forward], options: TunnelOptions) -> Iterator[list[Listener]]:
     """Listen for all forwards, for the length of a block; nothing is accepted yet.
 
     Raises:
-        InvalidForward: If one of the local ports, addresses or paths cannot be had.
+        InvalidForward: If one of the local ports, addresses or paths cannot be had, or would let other
+            machines in where that was not asked for.
     """
     with ExitStack() as stack:
-        yield [stack.enter_context(closing(open_listener(forward.listen))) for forward in forwards]
+        listeners = [stack.enter_context(closing(open_listener(forward.listen))) for forward in forwards]
+        for forward, listener in zip(forwards, listeners, strict=True):
+            if isinstance(forward, DynamicForward):
+                _check_remote_reach(listener, options.dynamic)
+        yield listeners
 
 
 @asynccontextmanager
 async def open_tunnel_to(
-    target: str, forwards: Sequence[LocalForward], account: Account, options: TunnelOptions
+    target: str, forwards: Sequence[Forward], account: Account, options: TunnelOptions
 ) -> AsyncIterator[Tunnel]:
     """Listen, start the sessions and carry connections for the length of a block.
 
@@ -81,7 +97,7 @@ async def open_tunnel_to(
         SsmSshError: Why the tunnel cannot be had.
     """
     parsed = parse_target(target)
-    with open_listeners(forwards) as listeners:
+    with open_listeners(forwards, options) as listeners:
         control_plane = await asyncio.to_thread(
             ControlPlane.connect,
             profile=account.profile,
@@ -92,26 +108,67 @@ async def open_tunnel_to(
             node_id = await asyncio.to_thread(resolve_target, parsed, control_plane)
             async with open_node_pools(control_plane, node_id, options) as pools:
                 tunnel = Tunnel(node_id, _forwards(forwards, listeners, pools, options))
+                if not tunnel.local_forwards:
+                    await asyncio.to_thread(_check_connected, control_plane, node_id)
                 await tunnel.prepare()
                 async with _serving(tunnel):
                     yield tunnel
 
 
+def _check_remote_reach(listener: Listener, options: DynamicOptions) -> None:
+    """Raises ``InvalidForward`` if other machines could go where the node goes, and nobody asked for that."""
+    who = listener.remote_reach
+    if who is None or (options.allows_remote and options.login is not None):
+        return
+    raise InvalidForward(
+        f"-D on {listener.addresses[0]} would let {who} go wherever the node can",
+        hint="leave BIND out; or give --allow-remote, and USER:PASSWORD in a file by --socks-login",
+    )
+
+
 def _forwards(
-    forwards: Sequence[LocalForward],
+    forwards: Sequence[Forward],
     listeners: Sequence[Listener],
     pools: NodePools,
     options: TunnelOptions,
-) -> list[OpenForward]:
-    return [
-        OpenForward(
-            listener,
-            forward.destination,
-            pools.pool_to(forward.destination),
-            allows_other_users=options.allows_other_users,
-        )
-        for forward, listener in zip(forwards, listeners, strict=True)
-    ]
+) -> list[OpenForward | OpenDynamicForward]:
+    fixed = [forward.destination for forward in forwards if isinstance(forward, LocalForward)]
+    chosen = DestinationPools(partial(pools.pool_to, keeps_one=False), pools.drop_pool, kept=fixed)
+    opened: list[OpenForward | OpenDynamicForward] = []
+    for forward, listener in zip(forwards, listeners, strict=True):
+        match forward:
+            case LocalForward(destination=destination):
+                pool = pools.pool_to(destination)
+                opened.append(
+                    OpenForward(listener, destination, pool, allows_other_users=options.allows_other_users)
+                )
+            case DynamicForward():
+                pools.check_any_destination()
+                opened.append(
+                    OpenDynamicForward(
+                        listener, chosen, options.dynamic, allows_other_users=options.allows_other_users
+                    )
+                )
+            case _:
+                assert_never(forward)
+    return opened
+
+
+def _check_connected(control_plane: ControlPlane, node_id: str) -> None:
+    """Tell at the start what else the first program would be told. Blocks.
+
+    Raises:
+        TargetNotConnected: If the node's agent is away.
+        ControlPlaneError: Why nothing can be asked of AWS.
+    """
+    try:
+        is_connected = control_plane.connection_status(node_id)
+    except AccessDenied as denied:
+        # Nothing else needs this right.
+        _log.debug("%s", denied)
+        return
+    if not is_connected:
+        raise TargetNotConnected("GetConnectionStatus", "", f"{node_id} is not connected")
 
 
 @asynccontextmanager

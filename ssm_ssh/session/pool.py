@@ -152,6 +152,11 @@ class SessionPool:
         """The sessions that are up."""
         return [member.forward for member in self._members if member.forward is not None]
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no session is up, starting or on its way out."""
+        return not self._members
+
     async def prepare(self) -> None:
         """Have one session up, so that what forbids it is told before anybody connects.
 
