@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ipaddress
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 from ssm_ssh.errors import InvalidForward, InvalidOption
 from ssm_ssh.forward.reach import Reach, parse_allowance, parse_host
 from ssm_ssh.forward.spec import HOST, to_destination
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address
 
 LOOPBACK = [
     *("localhost", "LocalHost", "localhost.", "a.localhost", "localhost.localdomain", "ip6-localhost"),
@@ -125,7 +128,7 @@ def test_no_spelling_slips_through(text: str) -> None:
 
 
 @given(st.ip_addresses(v=4))
-def test_all_spellings_of_an_address_are_one(address: ipaddress.IPv4Address) -> None:
+def test_all_spellings_of_an_address_are_one(address: IPv4Address) -> None:
     """Decimal, hexadecimal, octal, short, mapped: the node is told the usual one."""
     number, parts = int(address), address.packed
     for text in (
