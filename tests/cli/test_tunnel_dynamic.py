@@ -264,7 +264,8 @@ def test_listeners_come_in_their_order(account: Account) -> None:
     echo = str(account.node.ports["echo"])
     script = (
         'test "$1" = "$SSM_SSH_TUNNEL_HOST_2:$SSM_SSH_TUNNEL_PORT_2" && test -n "$SSM_SSH_TUNNEL_PORT" && '
-        'test -n "$SSM_SSH_TUNNEL_PORT_3" && test "$SSM_SSH_TUNNEL_PORT" != "$SSM_SSH_TUNNEL_PORT_2" && exit 7'
+        'test -n "$SSM_SSH_TUNNEL_PORT_3" && test "$SSM_SSH_TUNNEL_PORT" != "$SSM_SSH_TUNNEL_PORT_2" && '
+        "exit 7"
     )
     listeners = ["-D", "0", "-L", f"0:{echo}", "-D", "0"]
     words = [*_TUNNEL, NAME, "--json", *listeners, "--", "sh", "-c", script, "sh", "{host}:{port}"]
