@@ -347,6 +347,12 @@ class SessionLost(SsmSshError, ConnectionError):
         super().__init__(errno.ECONNABORTED, text)
 
 
+class SupervisorUnreachable(SsmSshError):
+    """The supervisor of the tunnels in the background could not be started, or does not answer."""
+
+    hint = "its log may tell why; `ssm-ssh up --foreground` runs it before your eyes"
+
+
 class SessionTimeout(SsmSshError, TimeoutError):
     """A step took too long.
 

@@ -34,6 +34,9 @@ class _CommandModule(Protocol):
 COMMANDS: Final[dict[str, _Command]] = {
     "proxy": _Command("ssm_ssh.cli.proxy", "stdin and stdout to a node's port: OpenSSH's ProxyCommand"),
     "tunnel": _Command("ssm_ssh.cli.tunnel", "ports of a node, or of what it reaches, on localhost"),
+    "up": _Command("ssm_ssh.cli.up", "tunnels of the config file, in the background"),
+    "down": _Command("ssm_ssh.cli.down", "ends tunnels that are up in the background"),
+    "status": _Command("ssm_ssh.cli.status", "the tunnels in the background, as a table or as JSON"),
     "emulator": _Command("ssm_ssh.cli.emulator", "a stand-in of Session Manager and its nodes, on localhost"),
     "demo": _Command(
         "ssm_ssh.cli.demo", "the main jobs, by the system's ssh, on a stand-in of AWS", "emulator"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from ssm_ssh.errors import InvalidOption
 from ssm_ssh.session.document import (
@@ -12,14 +12,13 @@ from ssm_ssh.session.document import (
     parse_parameters,
     parse_reason,
 )
+from ssm_ssh.session.limits import DEFAULT_RESUME_MINUTES, PAYLOAD_SIZES, RESUME_MINUTES
 from ssm_ssh.session.session import SessionOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Ours: below, headers would be most of the stream; above, what the service takes is unknown (protocol 2.5).
-_PAYLOAD_SIZES: Final = range(64, 64 * 1024 + 1)
-_RESUME_MINUTES: Final = range(24 * 60 + 1)
+    from ssm_ssh.session.settings import Defaults
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -82,7 +81,6 @@ def session_options() -> CommandParser:
     parser.add_argument(
         "--resume-minutes",
         metavar="N",
-        default="10",
         help="how long to try to resume a session whose stream was lost (10)",
     )
     parser.add_argument(
@@ -106,15 +104,16 @@ def read_parameters(given: argparse.Namespace) -> dict[str, list[str]]:
     return parse_parameters(given.parameters)
 
 
-def read_session_options(given: argparse.Namespace) -> SessionOptions:
+def read_session_options(given: argparse.Namespace, defaults: Defaults) -> SessionOptions:
     """The choices about every session. Raises ``InvalidOption``."""
+    minutes, payload_bytes = defaults.resume_minutes, defaults.payload_size
+    if given.resume_minutes is not None:
+        minutes = read_number("--resume-minutes", given.resume_minutes, RESUME_MINUTES)
+    if given.payload_size is not None:
+        payload_bytes = read_number("--payload-size", given.payload_size, PAYLOAD_SIZES)
     return SessionOptions(
-        resume_seconds=60.0 * read_number("--resume-minutes", given.resume_minutes, _RESUME_MINUTES),
-        payload_bytes=(
-            None
-            if given.payload_size is None
-            else read_number("--payload-size", given.payload_size, _PAYLOAD_SIZES)
-        ),
+        resume_seconds=60.0 * (DEFAULT_RESUME_MINUTES if minutes is None else minutes),
+        payload_bytes=payload_bytes,
     )
 
 

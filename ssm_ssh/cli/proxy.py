@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import getopt
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from ssm_ssh.cli.log import show_log, show_traceback
@@ -19,11 +20,15 @@ from ssm_ssh.session.document import (
     parse_port,
     parse_reason,
 )
+from ssm_ssh.session.limits import DEFAULT_RESUME_MINUTES, PAYLOAD_SIZES, RESUME_MINUTES
+from ssm_ssh.session.settings_file import load_settings
 from ssm_ssh.ssh.options import ProxyOptions
 from ssm_ssh.ssh.proxy import run_proxy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from ssm_ssh.session.settings import Settings
 
 _HELP: Final = """\
 usage: ssm-ssh proxy [options] HOST [PORT] [USER]
@@ -33,7 +38,7 @@ Carries stdin and stdout to PORT (22) of the node HOST through Session Manager. 
     Host i-* mi-*
         ProxyCommand ssm-ssh proxy %h %p %r
 
-HOST is a node id (i-… or mi-…) or the Name tag of one node.
+HOST is a node id (i-… or mi-…), the Name tag of one node, or an alias of the config file.
 
 options:
   --profile NAME            the AWS profile, as AWS_PROFILE
@@ -58,9 +63,6 @@ _OPTIONS: Final = (
     "resume-minutes=",
     "payload-size=",
 )
-# Ours: below, headers would be most of the stream; above, what the service takes is unknown (protocol 2.5).
-_PAYLOAD_SIZES: Final = range(64, 64 * 1024 + 1)
-_RESUME_MINUTES: Final = range(24 * 60 + 1)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -96,7 +98,7 @@ def _options(given: list[tuple[str, str]], words: list[str]) -> ProxyOptions:
     host, port, user = (*words, None, None)[:3]
     last = dict(given)
     document_name, reason = last.get("--document-name"), last.get("--reason")
-    return ProxyOptions(
+    options = ProxyOptions(
         target=host or "",
         port=22 if port is None else parse_port(port),
         os_user=user,
@@ -106,8 +108,35 @@ def _options(given: list[tuple[str, str]], words: list[str]) -> ProxyOptions:
         reason=default_reason("proxy") if reason is None else parse_reason(reason),
         document_name=None if document_name is None else parse_document_name(document_name),
         parameters=parse_parameters(value for name, value in given if name == "--parameters"),
-        resume_seconds=60.0 * _number(last, "--resume-minutes", _RESUME_MINUTES, 10),
-        payload_bytes=_number(last, "--payload-size", _PAYLOAD_SIZES, 0) or None,
+        resume_seconds=60.0 * _number(last, "--resume-minutes", RESUME_MINUTES, DEFAULT_RESUME_MINUTES),
+        payload_bytes=_number(last, "--payload-size", PAYLOAD_SIZES, 0) or None,
+    )
+    settings = load_settings()
+    return options if settings is None else _completed(options, last, settings)
+
+
+def _completed(options: ProxyOptions, given: dict[str, str], settings: Settings) -> ProxyOptions:
+    """The options, with what the config file says where the words say nothing."""
+    from ssm_ssh.session.settings import choose_target  # noqa: PLC0415 -- only paid for where there is a file
+
+    chosen = choose_target(
+        settings,
+        options.target,
+        profile=options.profile,
+        region=options.region,
+        document_name=options.document_name,
+    )
+    minutes, payload_bytes = settings.defaults.resume_minutes, settings.defaults.payload_size
+    return replace(
+        options,
+        target=chosen.target,
+        profile=chosen.profile,
+        region=chosen.region,
+        document_name=chosen.document_name,
+        resume_seconds=(
+            options.resume_seconds if minutes is None or "--resume-minutes" in given else 60.0 * minutes
+        ),
+        payload_bytes=payload_bytes if options.payload_bytes is None else options.payload_bytes,
     )
 
 

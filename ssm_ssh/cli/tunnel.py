@@ -28,6 +28,9 @@ from ssm_ssh.forward.options import Account, DynamicOptions, TunnelOptions
 from ssm_ssh.forward.reach import Reach, parse_allowance
 from ssm_ssh.forward.spec import parse_dynamic_forward, parse_local_forward
 from ssm_ssh.forward.tunnel import open_tunnel_to
+from ssm_ssh.session.limits import SESSIONS
+from ssm_ssh.session.settings import Settings, choose_target
+from ssm_ssh.session.settings_file import load_settings
 
 if TYPE_CHECKING:
     import argparse
@@ -49,8 +52,6 @@ Listens on this machine and carries connections to TARGET, or to what TARGET rea
 PORT 0 takes any free one. With COMMAND, runs it once everything is up and ends with its exit status;
 {host} and {port} in it become the local address of the first -L.
 """
-# Ours: each session is a process on the node, and an event in CloudTrail.
-_SESSIONS: Final = range(1, 65)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,9 @@ def _parser() -> CommandParser:
         description=_DESCRIPTION,
         parents=[session_options()],
     )
-    parser.add_argument("target", metavar="TARGET", help="a node id (i-… or mi-…) or the Name tag of a node")
+    parser.add_argument(
+        "target", metavar="TARGET", help="a node id (i-… or mi-…), the Name tag of a node, or an alias"
+    )
     parser.add_argument(
         "-L",
         dest="forwards",
@@ -144,22 +147,30 @@ def _read(given: argparse.Namespace, command: Sequence[str]) -> _Order:
         raise InvalidForward("there is nothing to forward")
     if command:
         check_command(command)
+    settings = load_settings() or Settings()
+    chosen = choose_target(
+        settings,
+        given.target,
+        profile=given.profile,
+        region=given.region,
+        document_name=read_document_name(given),
+    )
     options = TunnelOptions(
-        sessions=read_number("--sessions", given.sessions, _SESSIONS),
+        sessions=read_number("--sessions", given.sessions, SESSIONS),
         keeps_alive=given.keepalive,
         allows_other_users=given.allow_other_users,
-        document_name=read_document_name(given),
+        document_name=chosen.document_name,
         parameters=read_parameters(given),
         reason=read_reason(given, "tunnel"),
-        session=read_session_options(given),
+        session=read_session_options(given, settings.defaults),
         dynamic=DynamicOptions(
             reach=Reach(given.socks_allow),
             login=read_socks_login(given.socks_login),
             allows_remote=given.allow_remote,
         ),
     )
-    account = Account(given.profile, given.region, given.stream_endpoint)
-    return _Order(given.target, given.forwards, account, options, command, is_json=given.json)
+    account = Account(chosen.profile, chosen.region, given.stream_endpoint)
+    return _Order(chosen.target, given.forwards, account, options, command, is_json=given.json)
 
 
 def _run(order: _Order) -> int:

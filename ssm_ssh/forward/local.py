@@ -43,6 +43,16 @@ class OpenForward:
         return self._pool.sessions
 
     @property
+    def resumes(self) -> int:
+        """How often a lost WebSocket of its sessions was replaced."""
+        return self._pool.resumes
+
+    @property
+    def last_end(self) -> str | None:
+        """Why one of its sessions last ended or could not be started; None if none did."""
+        return self._pool.last_end
+
+    @property
     def traffic(self) -> Traffic:
         """What it has carried so far."""
         return self._meter.traffic

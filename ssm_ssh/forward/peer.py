@@ -9,12 +9,15 @@ import ipaddress
 import os
 import select
 import socket
+import struct
 import sys
 from pathlib import Path
 from typing import Final, NamedTuple
 
 _TABLES: Final = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 _ROOT: Final = 0
+# Specification: struct ucred is process, user and group.
+_CREDENTIALS: Final = struct.Struct("3i")
 
 
 class Peer(NamedTuple):
@@ -43,6 +46,14 @@ def refusal(connection: socket.socket) -> str | None:
     if peer.uid in {os.getuid(), _ROOT}:
         return None
     return f"it comes from another user of this machine (uid {peer.uid})"
+
+
+def peer_user(connection: socket.socket) -> int | None:
+    """The user at the other end of a Unix socket, where the system tells."""
+    if sys.platform != "linux":
+        return None
+    told = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return int(_CREDENTIALS.unpack(told)[1])
 
 
 def has_let_go(connection: socket.socket) -> bool:

@@ -97,6 +97,11 @@ class ForwardSession:
         return self._session.resumes
 
     @property
+    def is_streaming(self) -> bool:
+        """Whether its WebSocket is there; if not, it is being resumed."""
+        return self._session.is_streaming
+
+    @property
     def limits(self) -> PathLimits:
         """What is known about the way to the region."""
         return self._session.limits

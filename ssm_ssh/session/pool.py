@@ -119,7 +119,12 @@ class SessionPool:
     """Up to ``size`` sessions that serve streams to one destination.
 
     A stalled session does not count against ``size``: its place is taken, and it ends when its streams do.
+
+    Attributes:
+        last_end: Why a session last ended or could not be started, unless that was our doing.
     """
+
+    last_end: str | None = None
 
     def __init__(
         self,
@@ -146,6 +151,12 @@ class SessionPool:
         self._grows_at = 0.0
         self._is_closed = False
         self._has_told_single = False
+        self._past_resumes = 0
+
+    @property
+    def resumes(self) -> int:
+        """How often a lost WebSocket was replaced, in sessions that have ended, too."""
+        return self._past_resumes + sum(session.resumes for session in self.sessions)
 
     @property
     def sessions(self) -> list[ForwardSession]:
@@ -261,6 +272,7 @@ class SessionPool:
                 watching.cancel()
         except SsmSshError as error:
             self._grows_at = asyncio.get_running_loop().time() + _GROWTH_PAUSE_SECONDS
+            self.last_end = str(error)
             if member.ready.done():
                 _log.info("a session of the tunnel ended badly: %s", error)
             else:
@@ -270,6 +282,7 @@ class SessionPool:
         finally:
             member.is_leaving = True
             self._members.remove(member)
+            self._past_resumes += 0 if member.forward is None else member.forward.resumes
             if not member.ready.done():
                 member.ready.set_exception(StreamReset("the tunnel is closing"))
                 member.ready.exception()
@@ -322,10 +335,11 @@ class SessionPool:
         failure = await forward.wait_over()
         if member.is_useless:
             return
+        self.last_end = str(
+            failure or "its idle limit or its longest time was reached, or somebody terminated it"
+        )
         _log.warning(
-            "session %s is over: %s; the next connection starts another",
-            forward.session_id,
-            failure or "its idle limit or its longest time was reached, or somebody terminated it",
+            "session %s is over: %s; the next connection starts another", forward.session_id, self.last_end
         )
         member.leave()
         self._has_place.set()

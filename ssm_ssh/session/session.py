@@ -139,6 +139,11 @@ class Session:
         return self._is_carried
 
     @property
+    def is_streaming(self) -> bool:
+        """Whether a stream is there; if not, it is being opened or resumed, or all is over."""
+        return self._is_streaming
+
+    @property
     def failure(self) -> SsmSshError | None:
         """Why it ended, if that was no normal end; None while it lives, too."""
         return self._failure

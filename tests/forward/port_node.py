@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 from ssm_ssh.emulator.agent import SsmAgent
 from ssm_ssh.emulator.agent_version import DEFAULT_AGENT_VERSION
+from ssm_ssh.emulator.placement import DEFAULT_PLACEMENT, Placement
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from ssm_ssh.emulator.windows_launch import WindowsLaunch
 
 NAME: Final = "web-1"
 # A name that the node knows, another spelling of itself.
@@ -61,6 +64,8 @@ class PortNode:
     platform: str = "Linux"
     ip_address: str = "10.0.1.2"
     is_online: bool = True
+    placement: Placement = DEFAULT_PLACEMENT
+    windows_launch: WindowsLaunch | None = None
     ports: dict[str, int] = field(default_factory=dict)
     open_connections: int = 0
 
