@@ -76,7 +76,7 @@ class Emulator:
         resources: Its databases, caches and clusters.
         faults: What goes wrong, now and from now on.
         api: The API's door, with its counts.
-        credentials: Random; the only ones that are good.
+        credentials: The only ones that are good; random unless an earlier emulator's were given.
     """
 
     nodes: NodeTable
@@ -94,6 +94,7 @@ class Emulator:
         resources: Sequence[Resource] = (),
         port: int = 0,
         has_tls: bool = False,
+        credentials: Credentials | None = None,
     ) -> None:
         self._nodes = nodes
         self._settings = settings or ServiceSettings()
@@ -105,7 +106,7 @@ class Emulator:
         self._secret = secrets.token_urlsafe(24)
         self.documents = DocumentTable(documents)
         self.resources = ResourceTable(resources)
-        self.credentials = _random_credentials()
+        self.credentials = credentials or _random_credentials()
 
     async def __aenter__(self) -> Self:
         try:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ssm_ssh.emulator.session_document import SessionDocument
     from ssm_ssh.emulator.session_record import SessionRecord
     from ssm_ssh.emulator.settings import ServiceSettings
+    from ssm_ssh.emulator.signature import Credentials
     from ssm_ssh.emulator.timing import Timing
 
 _T = TypeVar("_T")
@@ -53,6 +54,11 @@ class RunningEmulator:
         self.url = emulator.url
         self.port = emulator.port
         self.nodes = tuple(emulator.nodes)
+
+    @property
+    def credentials(self) -> Credentials:
+        """The only ones that are good now."""
+        return self._ask(lambda: self._emulator.credentials)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -132,6 +138,7 @@ def start_emulator(  # noqa: PLR0913 -- every one may be left out
     resources: Sequence[Resource] = (),
     port: int = 0,
     has_tls: bool = False,
+    credentials: Credentials | None = None,
 ) -> Iterator[RunningEmulator]:
     """Run an emulator in a thread for the length of a ``with`` block.
 
@@ -144,6 +151,7 @@ def start_emulator(  # noqa: PLR0913 -- every one may be left out
         resources: Databases, caches and clusters.
         port: 0 for any free one.
         has_tls: Serve https and wss, with a certificate of a private authority.
+        credentials: An earlier emulator's: with its port, too, the service seems to have been away.
 
     Raises:
         ValueError: If a node cannot be what it is to be.
@@ -158,6 +166,7 @@ def start_emulator(  # noqa: PLR0913 -- every one may be left out
         resources=resources,
         port=port,
         has_tls=has_tls,
+        credentials=credentials,
     )
     ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
     failure: list[BaseException] = []

@@ -52,6 +52,7 @@ class ControlDoor:
         except (OSError, SsmSshError) as error:
             _log.info("nobody heard an answer: %s", error)
         finally:
+            await accepted.stream.close()
             self._serving -= 1
             if not self._serving:
                 self._idle.set()
@@ -74,7 +75,6 @@ class ControlDoor:
         except SsmSshError as error:
             answer = {"error": str(error), "hint": error.hint}
         await accepted.stream.write(encode_line(answer))
-        await accepted.stream.end()
 
     async def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         supervisor = self._supervisor

@@ -41,7 +41,7 @@ class OpenTunnel(Protocol):
         """The node in the middle."""
 
     @property
-    def forwards(self) -> Sequence[OpenForward]:
+    def local_forwards(self) -> Sequence[OpenForward]:
         """What it forwards."""
 
 
@@ -155,14 +155,14 @@ class SupervisedTunnel:
             self.failure = None
             self._since = self._wall_clock()
             self._tried.set()
-            addresses = [address for forward in tunnel.forwards for address in forward.listener.addresses]
+            addresses = [address for forward in tunnel.local_forwards for address in forward.listener.addresses]
             _log.info("up, listening on %s", " and ".join(addresses))
             try:
                 await asyncio.get_running_loop().create_future()
             finally:
                 self._last_end = self._end_of_sessions() or self._last_end
                 self._tunnel = None
-                self._past.add(tunnel.forwards)
+                self._past.add(tunnel.local_forwards)
 
     def _note_failure(self, failure: SsmSshError) -> None:
         self.failure = failure
@@ -185,14 +185,14 @@ class SupervisedTunnel:
             return "down"
         if self._tunnel is None:
             return "starting" if self.failure is None else "waiting"
-        sessions = [session for forward in self._tunnel.forwards for session in forward.sessions]
+        sessions = [session for forward in self._tunnel.local_forwards for session in forward.sessions]
         if not sessions:
             return "idle"
         return "up" if any(session.is_streaming for session in sessions) else "resuming"
 
     def status(self) -> dict[str, Any]:
         """Everything, as JSON has it."""
-        forwards = () if self._tunnel is None else self._tunnel.forwards
+        forwards = () if self._tunnel is None else self._tunnel.local_forwards
         total = _Past(**{name: getattr(self._past, name) for name in _Past.__slots__})
         total.add(forwards)
         sessions = {session.session_id: session for forward in forwards for session in forward.sessions}
@@ -223,5 +223,5 @@ class SupervisedTunnel:
 
     def _end_of_sessions(self) -> str | None:
         """Why a session of the tunnel that is open ended last, as far as it can be told."""
-        forwards = () if self._tunnel is None else self._tunnel.forwards
+        forwards = () if self._tunnel is None else self._tunnel.local_forwards
         return next((forward.last_end for forward in forwards if forward.last_end is not None), None)

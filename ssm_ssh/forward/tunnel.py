@@ -35,13 +35,17 @@ class Tunnel:
     """A tunnel that is up; made by ``open_tunnel_to``.
 
     Attributes:
-        node_id: The node in the middle.
         forwards: In the order in which they were asked for.
     """
 
-    def __init__(self, node_id: str, forwards: Sequence[OpenForward | OpenDynamicForward]) -> None:
-        self.node_id = node_id
+    def __init__(self, pools: NodePools, forwards: Sequence[OpenForward | OpenDynamicForward]) -> None:
         self.forwards = tuple(forwards)
+        self._pools = pools
+
+    @property
+    def node_id(self) -> str:
+        """The node in the middle; another one once that was replaced."""
+        return self._pools.node_id
 
     @property
     def local_forwards(self) -> list[OpenForward]:
@@ -105,11 +109,11 @@ async def open_tunnel_to(
             stream_endpoint=account.stream_endpoint,
         )
         with closing(control_plane):
-            node_id = await asyncio.to_thread(resolve_target, parsed, control_plane)
-            async with open_node_pools(control_plane, node_id, options) as pools:
-                tunnel = Tunnel(node_id, _forwards(forwards, listeners, pools, options))
+            resolve = partial(resolve_target, parsed, control_plane)
+            async with open_node_pools(control_plane, resolve, options) as pools:
+                tunnel = Tunnel(pools, _forwards(forwards, listeners, pools, options))
                 if not tunnel.local_forwards:
-                    await asyncio.to_thread(_check_connected, control_plane, node_id)
+                    await asyncio.to_thread(_check_connected, control_plane, tunnel.node_id)
                 await tunnel.prepare()
                 async with _serving(tunnel):
                     yield tunnel
