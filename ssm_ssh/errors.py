@@ -267,6 +267,28 @@ class UntrustedStreamUrl(RemoteProtocolError):
         return f"refused the stream URL {self.url!r}: {_one_line(self.reason)}"
 
 
+class UntrustedCertificate(RemoteProtocolError):
+    """A server behind the tunnel showed another certificate than the node told of.
+
+    Attributes:
+        shown: Thumbprint of the one that was shown.
+        expected: Thumbprint of the one that the node's console told of.
+    """
+
+    hint = (
+        "somebody may be between, or the node got a new certificate since it was started: then restart it, "
+        "and its console tells of the new one"
+    )
+
+    def __init__(self, shown: str, expected: str) -> None:
+        super().__init__(shown, expected)
+        self.shown = shown
+        self.expected = expected
+
+    def __str__(self) -> str:
+        return f"the server showed the certificate {self.shown}, the node's console tells of {self.expected}"
+
+
 # --- a session's ends ------------------------------------------------------------------------------------
 
 

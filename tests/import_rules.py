@@ -40,7 +40,15 @@ CIPHER: Final = "ssm_ssh.protocol.cipher"
 # Foreign libraries have their doors, all of them in transport/: a name added here is a decision.
 _AWS_DOORS: Final = frozenset(
     f"ssm_ssh.transport.{name}"
-    for name in ("aws_session", "control_plane", "credentials", "endpoint", "json_api", "trust")
+    for name in (
+        "aws_session",
+        "control_plane",
+        "credentials",
+        "endpoint",
+        "json_api",
+        "service_calls",
+        "trust",
+    )
 )
 _WEBSOCKET_DOORS: Final = frozenset({"ssm_ssh.transport.connection", "ssm_ssh.transport.websocket"})
 SOLE_IMPORTERS: Final[Mapping[str, frozenset[str]]] = {

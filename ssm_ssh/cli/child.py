@@ -38,10 +38,22 @@ def check_command(words: Sequence[str]) -> None:
         raise InvalidOption(f"{words[0]} cannot be found", hint="write -- and a program of the PATH")
 
 
-async def run_child(words: Sequence[str], environment: Mapping[str, str], signals: StopSignals) -> int:
+async def run_child(
+    words: Sequence[str],
+    environment: Mapping[str, str],
+    signals: StopSignals,
+    *,
+    secret: str | None = None,
+) -> int:
     """Run a program with our stdin, stdout and stderr; returns its exit status as a shell tells it.
 
     Signals are passed on, and the program decides what they mean.
+
+    Args:
+        words: The program and its arguments.
+        environment: Variables beside ours.
+        signals: Whose signals are the program's meanwhile.
+        secret: One line that its stdin holds, instead of ours.
 
     Raises:
         InvalidOption: If it cannot be started.
@@ -49,15 +61,30 @@ async def run_child(words: Sequence[str], environment: Mapping[str, str], signal
     # From here on a signal is the program's, even if it comes while that is being started.
     signals.act(lambda _: None)
     try:
-        process = await asyncio.create_subprocess_exec(*words, env={**os.environ, **environment})
+        process = await asyncio.create_subprocess_exec(
+            *words,
+            env={**os.environ, **environment},
+            stdin=None if secret is None else asyncio.subprocess.PIPE,
+        )
     except OSError as error:
         raise InvalidOption(f"{words[0]} cannot be run: {error.strerror}") from error
     try:
         signals.act(lambda number: _pass_on(process, number))
+        if secret is not None:
+            await _tell(process, secret)
         status = await process.wait()
     finally:
         await _see_off(process)
     return status if status >= 0 else SIGNALLED - status
+
+
+async def _tell(process: asyncio.subprocess.Process, secret: str) -> None:
+    assert process.stdin is not None
+    process.stdin.write(f"{secret}\n".encode())
+    process.stdin.close()
+    # A program that does not want it may be gone already.
+    with contextlib.suppress(OSError):
+        await process.stdin.wait_closed()
 
 
 def _pass_on(process: asyncio.subprocess.Process, number: int) -> None:

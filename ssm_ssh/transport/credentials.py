@@ -79,7 +79,7 @@ class Credentials:
     ) -> ControlPlaneError | InvalidOption:
         text = " ".join(str(error).split())
         if isinstance(error, ClientError):
-            return _refused(error)
+            return refusal_of(error)
         if isinstance(error, ConnectionError | HTTPClientError):
             is_proxy = isinstance(error, ProxyConnectionError)
             return unreachable(operation, "the credentials' source", error, is_proxy=is_proxy)
@@ -101,7 +101,8 @@ class Credentials:
         return None
 
 
-def _refused(error: ClientError) -> ControlPlaneError:
+def refusal_of(error: ClientError) -> ControlPlaneError:
+    """The exception for what AWS answered to a call of botocore's own."""
     answer = error.response.get("Error", {})
     request_id = error.response.get("ResponseMetadata", {}).get("RequestId")
     code, message = str(answer.get("Code", "")), str(answer.get("Message", ""))
