@@ -74,17 +74,15 @@ class DestinationPools:
         """
         if destination in self._kept:
             yield self._open_pool(destination)
-            return
-        entry = self._find(destination)
-        if entry is None:
+        elif (entry := self._find(destination)) is None:
             yield None
-            return
-        entry.users += 1
-        try:
-            yield entry.pool
-        finally:
-            entry.users -= 1
-            entry.idle_since = asyncio.get_running_loop().time()
+        else:
+            entry.users += 1
+            try:
+                yield entry.pool
+            finally:
+                entry.users -= 1
+                entry.idle_since = asyncio.get_running_loop().time()
 
     def _find(self, destination: Destination) -> _Entry | None:
         entry = self._entries.get(destination)

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ssm_ssh.errors import HandshakeError, SessionEnded, SessionTimeout, SsmSshError, StreamReset
-from ssm_ssh.session.agent_version import speaks_mux, wants_keepalive
+from ssm_ssh.session.agent_version import knows_hosts, speaks_mux, wants_keepalive
 from ssm_ssh.session.mux_session import MuxSession
 from ssm_ssh.session.session import Connect, Session, SessionOptions, open_session
 from ssm_ssh.session.starting import begin_session
@@ -194,6 +194,13 @@ def _check_forwards(ready: SessionReady) -> None:
         raise HandshakeError(
             f"the session document starts a session of another kind ({ready.session_type})",
             hint="use a document like AWS-StartPortForwardingSession: Port, of the type LocalPortForwarding",
+        )
+    host = ready.properties.get("host")
+    if host and host != "localhost" and not knows_hosts(ready.agent_version):
+        # It would forward to the node's own port instead, without a word (protocol 7.1).
+        raise HandshakeError(
+            f"the agent on the node ({ready.agent_version}) forwards to no other host than the node",
+            hint="update the agent on the node to 3.1.1374.0 or later",
         )
 
 

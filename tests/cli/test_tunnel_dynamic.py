@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -163,6 +164,19 @@ def test_twenty_requests_to_three_destinations(account: Account) -> None:
     assert documents == ["AWS-StartPortForwardingSessionToRemoteHost"] * 3
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", tunnel.said["local_port"]))
+
+
+def test_sessions_are_started_at_a_pace(account: Account) -> None:
+    """Eight destinations at once: the second four wait for their turns, and all are served."""
+    with web_servers(8) as ports, running(NAME, "-D", "0") as tunnel, ThreadPoolExecutor(8) as programs:
+        started = time.monotonic()
+        pages = programs.map(
+            lambda port: curl(*by_socks(tunnel.proxy), f"http://{KNOWN_HOST}:{port}/").stdout, ports
+        )
+        assert list(pages) == [f"{port} /" for port in ports]
+        assert time.monotonic() - started >= 1.0
+    assert len(account.emulator.sessions()) == 8
+    account.assert_nothing_is_left()
 
 
 @pytest.mark.parametrize(

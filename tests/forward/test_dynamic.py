@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ssm_ssh.errors import AccessDenied, SessionFailed, SessionTimeout, SsmSshError, TargetNotConnected
+from ssm_ssh.errors import (
+    AccessDenied,
+    SessionFailed,
+    SessionLost,
+    SessionTimeout,
+    SsmSshError,
+    TargetNotConnected,
+)
 from ssm_ssh.forward.client_request import Login
 from ssm_ssh.forward.dynamic import OPEN_SECONDS, REQUEST_SECONDS
 from ssm_ssh.forward.options import DynamicOptions
@@ -195,6 +202,49 @@ def test_a_program_that_leaves_before_the_answer_leaves_nothing() -> None:
     run_virtually(scenario())
 
 
+def test_a_session_that_breaks_is_a_failure_until_the_answer(caplog: pytest.LogCaptureFixture) -> None:
+    """Before it a reply, after it a reset."""
+
+    async def scenario() -> None:
+        async with stage() as scene:
+            with scene.program(ASKS_DB) as late:
+                await long_enough()
+                with scene.program(ASKS_DB) as early:
+                    await asyncio.sleep(ROUND_TRIP_SECONDS)
+                    scene.live[DB].carrier.finish(SessionLost("away too long"))
+                    await asyncio.sleep(0.01)
+                    assert early.heard == refused(1)
+                    assert late.heard == CHOSEN + CONNECTED
+                    assert late.was_reset
+
+    run_virtually(scenario())
+    assert "a connection to db.internal:5432 was refused: away too long" in " ".join(lines(caplog))
+
+
+def test_a_program_that_says_little_by_little_or_nothing() -> None:
+    """Answers come as soon as they can; one that ends before its request is nobody's business."""
+
+    async def scenario() -> None:
+        async with stage() as scene:
+            with scene.program(ASKS_DB[:2]) as program:
+                await asyncio.sleep(0.1)
+                program.says(ASKS_DB[2:3])
+                await asyncio.sleep(0.1)
+                assert program.heard == CHOSEN
+                program.says(ASKS_DB[3:])
+                await long_enough()
+                assert program.heard == CHOSEN + CONNECTED
+            await asyncio.sleep(5)
+            with scene.program(b"") as program:
+                await asyncio.sleep(0.1)
+            with scene.program(b"\x05", b"") as program:
+                await asyncio.sleep(0.1)
+            assert program.heard == b""
+            assert not program.was_reset
+
+    run_virtually(scenario())
+
+
 def test_sessions_are_shared_by_destination_and_expire() -> None:
     """One for each host and port, however it is spelled; ended when idle, started anew when wanted."""
 
@@ -352,6 +402,10 @@ def test_a_login_holds_for_both_protocols() -> None:
                 await long_enough()
                 assert without.heard == b"\x05\xff"
                 assert asked.heard.startswith(b"HTTP/1.1 407 ")
+                # Whoever goes on is not listened to for long.
+                without.says(b"more")
+                await asyncio.sleep(5)
+                assert without.has_heard_end
                 assert not scene.started
             hello, request = b"\x05\x02\x00\x02", ASKS_DB.removeprefix(b"\x05\x01\x00")
             with scene.program(hello, b"\x01\x05alice\x06s3cret", request) as program:

@@ -15,7 +15,7 @@ import pytest
 import ssm_ssh
 from ssm_ssh import aio
 from ssm_ssh.emulator.session_document import ParameterRule, SessionDocument
-from ssm_ssh.errors import InvalidForward, InvalidOption, SessionFailed, TargetNotConnected
+from ssm_ssh.errors import HandshakeError, InvalidForward, InvalidOption, SessionFailed, TargetNotConnected
 from ssm_ssh.session import pool
 from tests.forward.conftest import account_with
 from tests.forward.port_node import CLOSED_PORT, DEAF, KNOWN_HOST, LATE_BYTES, NAME, PortNode
@@ -218,6 +218,18 @@ def test_an_old_agent_carries_one_connection_at_a_time(caplog: pytest.LogCapture
         second.settimeout(20)
         assert receive_exactly(second, 3) == b"two"
     assert sum("one connection a session" in record.message for record in caplog.records) == 1
+
+
+def test_an_old_agent_that_ignores_the_host_is_not_used() -> None:
+    """It would lead to the node's own port, and nobody would know."""
+    with account_with(PortNode("3.1.1004.0")) as account:
+        with (
+            pytest.raises(HandshakeError, match="no other host than the node") as caught,
+            ssm_ssh.open_tunnel(NAME, (KNOWN_HOST, account.node.ports["echo"])),
+        ):
+            pass
+        account.assert_nothing_is_left()
+    assert "update the agent" in str(caught.value.hint)
 
 
 def own_document(**parameters: ParameterRule) -> SessionDocument:

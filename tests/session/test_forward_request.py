@@ -6,6 +6,7 @@ import pytest
 
 from ssm_ssh.errors import AccessDenied, InvalidOption
 from ssm_ssh.session.agent_version import (
+    knows_hosts,
     knows_terminate_flag,
     speaks_mux,
     wants_keepalive,
@@ -109,3 +110,12 @@ def test_what_an_agent_can_do(version: str, *, flag: bool, mux: bool, keepalive:
     assert knows_terminate_flag(version) is flag
     assert speaks_mux(version) is mux
     assert wants_keepalive(version) is keepalive
+
+
+@pytest.mark.parametrize(
+    ("version", "knows"),
+    [("3.1.1187.9", False), ("3.1.1188.0", True), ("3.3.987.0", True), ("", False), ("3.3.x.0", False)],
+)
+def test_which_agents_know_hosts(version: str, *, knows: bool) -> None:
+    """The threshold of protocol 1.4."""
+    assert knows_hosts(version) is knows
