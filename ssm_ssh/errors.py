@@ -286,7 +286,9 @@ class UntrustedCertificate(RemoteProtocolError):
         self.expected = expected
 
     def __str__(self) -> str:
-        return f"the server showed the certificate {self.shown}, the node's console tells of {self.expected}"
+        return _one_line(
+            f"the server showed the certificate {self.shown}, the node's console tells of {self.expected}"
+        )
 
 
 # --- a session's ends ------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from ssm_ssh.errors import (
     SsmSshError,
     StreamError,
     StreamReset,
+    UntrustedCertificate,
     UntrustedStreamUrl,
     UsageError,
 )
@@ -49,6 +50,7 @@ ARGUMENTS: Final[dict[type[SsmSshError], tuple[tuple[Any, ...], dict[str, Any]]]
     ),
     MalformedMessage: ((FOREIGN,), {"offset": 80}),
     UntrustedStreamUrl: (("wss://evil.example/v1/data-channel/s?X-Amz-Signature=secret", FOREIGN), {}),
+    UntrustedCertificate: (("AB" * 20, FOREIGN), {}),
     SessionEnded: ((), {}),
     SessionFailed: (("alice-0123", FOREIGN), {"hint": "ask"}),
     DataChannelRefused: ((FOREIGN,), {"status": 403, "hint": "ask"}),

@@ -33,6 +33,8 @@ from ssm_ssh.forward.rdp_client import DesktopClient, PasswordWay, find_client
 from ssm_ssh.forward.rdp_file import render_rdp_file, temporary_rdp_file
 from ssm_ssh.forward.windows_password import load_rsa_key
 from ssm_ssh.session.secret_store import SecretStore
+from ssm_ssh.session.settings import Settings, choose_target
+from ssm_ssh.session.settings_file import load_settings
 
 if TYPE_CHECKING:
     import argparse
@@ -118,11 +120,19 @@ def _read(given: argparse.Namespace) -> _Order:
         raise InvalidOption("there is no password to save", hint="give --key, too")
     # Told before anything is asked of AWS.
     render_rdp_file("", 0, given.user, is_verified=False)
-    options = TunnelOptions(
+    settings = load_settings() or Settings()
+    chosen = choose_target(
+        settings,
+        given.target,
+        profile=given.profile,
+        region=given.region,
         document_name=read_document_name(given),
+    )
+    options = TunnelOptions(
+        document_name=chosen.document_name,
         parameters=read_parameters(given),
         reason=read_reason(given, "rdp"),
-        session=read_session_options(given),
+        session=read_session_options(given, settings.defaults),
     )
     wait_seconds = read_number("--wait", given.wait, _WAIT_SECONDS)
     local_port = read_number("--port", given.port, _PORTS)
@@ -133,8 +143,8 @@ def _read(given: argparse.Namespace) -> _Order:
         path = Path(given.key).expanduser()
         key = load_rsa_key(path, lambda: _passphrase(path, store))
     return _Order(
-        given.target,
-        Account(given.profile, given.region, given.stream_endpoint),
+        chosen.target,
+        Account(chosen.profile, chosen.region, given.stream_endpoint),
         options,
         DesktopOptions(given.user, local_port, key, wait_seconds),
         client,

@@ -155,7 +155,8 @@ class SupervisedTunnel:
             self.failure = None
             self._since = self._wall_clock()
             self._tried.set()
-            addresses = [address for forward in tunnel.local_forwards for address in forward.listener.addresses]
+            listeners = [forward.listener for forward in tunnel.local_forwards]
+            addresses = [address for listener in listeners for address in listener.addresses]
             _log.info("up, listening on %s", " and ".join(addresses))
             try:
                 await asyncio.get_running_loop().create_future()

@@ -63,9 +63,9 @@ class PortNode:
     tags: Mapping[str, str] = field(default_factory=dict)
     platform: str = "Linux"
     ip_address: str = "10.0.1.2"
-    is_online: bool = True
     placement: Placement = DEFAULT_PLACEMENT
     windows_launch: WindowsLaunch | None = None
+    is_online: bool = True
     ports: dict[str, int] = field(default_factory=dict)
     open_connections: int = 0
 
