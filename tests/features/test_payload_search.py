@@ -27,7 +27,7 @@ def upload(stage: Play, *options: str, count: int = UPLOAD_BYTES) -> MessageCoun
 
 
 def _search(oversize: Oversize) -> Outcome:
-    # What only vanishes is missed after a while, and believed when it has vanished twice: that takes its time.
+    # What only vanishes is missed after a while, and believed when it has vanished twice: that takes time.
     rate = 4_000_000 if oversize is Oversize.SWALLOW else None
     faults = Faults(
         largest_message_bytes=LARGEST_MESSAGE_BYTES, oversize=oversize, bandwidth_bytes_per_second=rate
@@ -80,15 +80,17 @@ def test_a_fixed_size_is_kept_and_teaches_nothing() -> None:
 
 
 def test_a_rate_that_was_too_much_is_not_repeated() -> None:
-    """The service tears fast senders down: the transfer survives, and the next stays below that rate."""
+    """The service tears fast senders down: the transfers survive, and soon stay below that rate."""
     limit = 2_500
     with play(faults=Faults(message_limit_per_second=limit)) as stage:
-        first = upload(stage, "--payload-size", "1024", count=5_000_000)
+        first = upload(stage, "--payload-size", "1024", count=4_000_000)
         assert first.cuts >= 1
-        remembered = stage.remembered()["messages_per_second"]
-        assert 800 <= remembered < limit
-        second = upload(stage, "--payload-size", "1024", count=5_000_000)
-        assert second.cuts == 0
+        assert 800 <= stage.remembered()["messages_per_second"] < 1.25 * limit
+        # What had been written when the cut was noticed counts as sent, so the first guess may be high.
+        upload(stage, "--payload-size", "1024", count=4_000_000)
+        third = upload(stage, "--payload-size", "1024", count=4_000_000)
+        assert third.cuts == 0
+        assert third.client_channels == 1
 
 
 def test_a_cache_that_cannot_be_read_is_no_failure() -> None:
