@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
 import secrets
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from ssm_ssh.cli.demo_stage import NODE_NAME, Stage, set_stage
 from ssm_ssh.cli.message import printable
+from ssm_ssh.cli.parser import CommandParser
 from ssm_ssh.emulator.sshd import ServerFailed
 from ssm_ssh.errors import ExitStatus, UsageError
 
@@ -34,7 +34,7 @@ _ANSWER_SECONDS: Final = 60.0
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command. Returns 1 if a step failed."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="ssm-ssh demo",
         description="Show the main jobs on a stand-in of Session Manager; nothing leaves this machine.",
     )
@@ -47,9 +47,14 @@ def run(arguments: Sequence[str]) -> int:
             stage = stack.enter_context(set_stage())
         except (ServerFailed, OSError, ValueError) as error:
             raise UsageError(f"the demo cannot start: {error}") from error
-        _print(f"A stand-in of Session Manager and one node, {NODE_NAME} ({stage.node_id}), are up on this")
-        _print(f"machine after {time.monotonic() - started_at:.1f} s. What follows is the system's own ssh,")
+        seconds = time.monotonic() - started_at
+        _print("A stand-in of Session Manager and one node are up on this machine after")
+        _print(f"{seconds:.1f} s: {NODE_NAME}, {stage.node_id}. What follows is the system's own ssh,")
         _print("through `ssm-ssh proxy`, at the real agent's pace.")
+        if not stage.is_separate:
+            _print()
+            _print("You are not root, so the node is this machine and YOUR OWN ACCOUNT: what you change or")
+            _print("delete there is changed or deleted here.")
         _print()
         if options.shell:
             return _open_shell(stage)
@@ -59,8 +64,10 @@ def run(arguments: Sequence[str]) -> int:
         _print("Something above failed; that is a bug, or this machine's ssh is unusual.")
         return ExitStatus.DIFFERENCES
     _print("Next:")
-    _print("  ssm-ssh demo --shell      a shell in which ssh, scp and sftp reach the node")
-    _print("  README.md                 the lines for your own ~/.ssh/config, and then: ssh i-…")
+    _print(f"  {sys.argv[0]} demo --shell")
+    _print("      a shell in which ssh, scp and sftp reach the node")
+    _print('  README.md, "Quick start"')
+    _print("      the lines for your own ~/.ssh/config, and then: ssh i-…")
     return ExitStatus.FINE
 
 

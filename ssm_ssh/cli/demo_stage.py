@@ -52,6 +52,7 @@ class Stage:
         self.folder = folder
         self.environment = self._make_environment()
         self.node_id = node.node_id
+        self.is_separate = node.is_separate
         self._config = folder / "ssh_config"
         known_hosts = folder / "known_hosts"
         names = f"{NODE_NAME},{node.node_id}"

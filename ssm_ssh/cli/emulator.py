@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import shlex
 import signal
@@ -10,31 +9,35 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ssm_ssh.cli.message import say
+from ssm_ssh.cli.parser import CommandParser, read_number
 from ssm_ssh.errors import ExitStatus, InvalidOption, UsageError
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Iterator, Sequence
     from types import FrameType
 
     from ssm_ssh.emulator.start import RunningEmulator
 
 _DEFAULT_NODE: Final = "web-1"
-_LARGEST_PORT: Final = 65_535
+_PORTS: Final = range(65_536)
 # What shells add to the number of the signal that ended a program.
 _SIGNALLED: Final = 128
 _ENDS: Final = ("SIGTERM", "SIGHUP")
+_START_HINT: Final = "choose another --port; user= in --node is for root, whose nodes are separate"
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command. Returns CMD's own status, or 0 after an interrupted wait."""
     words, command = _split(arguments)
     options = _parser().parse_args(words)
-    if not 0 <= options.port <= _LARGEST_PORT:
-        raise InvalidOption(f"there is no port {options.port}")
-    with _started(options) as emulator:
+    port = read_number("--port", options.port, _PORTS)
+    with _started(options, port) as emulator:
         if command:
             return _run_command(command, emulator)
         interrupted = threading.Event()
@@ -66,8 +69,8 @@ def _split(arguments: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
     return arguments[:at], command
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> CommandParser:
+    parser = CommandParser(
         prog="ssm-ssh emulator",
         usage="%(prog)s [options] [-- COMMAND …]",
         description="A stand-in of Session Manager and its nodes on localhost. Prints the variables that "
@@ -80,34 +83,53 @@ def _parser() -> argparse.ArgumentParser:
         help="a node, with id=, tag:KEY=, platform=, agent= (its version) and user=; may be repeated",
     )
     parser.add_argument(
+        "--authorized-key",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a public key (.pub) that may log in to every node; may be repeated",
+    )
+    parser.add_argument(
         "--timing", choices=("real", "fast"), default="real", help="wait where the real agent waits, or not"
     )
     parser.add_argument(
         "--fault", default="", metavar="KEY=VALUE[,…]", help="such as loss=0.002,dup=2%%,cut=5s,seed=1"
     )
-    parser.add_argument("--port", type=int, default=0, help="the port; any free one by default")
+    parser.add_argument("--port", default="0", help="the port; any free one by default")
     return parser
 
 
 @contextmanager
-def _started(options: argparse.Namespace) -> Iterator[RunningEmulator]:
+def _started(options: argparse.Namespace, port: int) -> Iterator[RunningEmulator]:
     try:
         from ssm_ssh.emulator.options import parse_faults, parse_node  # noqa: PLC0415 -- an extra, and heavy
         from ssm_ssh.emulator.start import start_emulator  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        hint = "install it with: pip install 'ssm-ssh[emulator]'"
+        hint = "install its extra 'emulator', in a checkout: pip install '.[emulator]'"
         raise UsageError(f"the emulator needs {error.name}, which is not installed", hint=hint) from error
-    nodes = [parse_node(text) for text in options.node or [_DEFAULT_NODE]]
+    keys = [_read_key(file) for file in options.authorized_key]
+    nodes = [replace(parse_node(text), authorized_keys=keys) for text in options.node or [_DEFAULT_NODE]]
+    names = [node.name for node in nodes]
+    if len(set(names)) < len(names):
+        raise InvalidOption("two nodes have the same name")
     faults = parse_faults(options.fault)
-    starting = start_emulator(nodes, timing=options.timing, faults=faults, port=options.port)
+    starting = start_emulator(nodes, timing=options.timing, faults=faults, port=port)
     try:
         emulator = starting.__enter__()
     except (ValueError, OSError) as error:
-        raise InvalidOption(f"the emulator cannot start: {error}") from error
+        raise UsageError(f"the emulator cannot start: {error}", hint=_START_HINT) from error
     try:
         yield emulator
     finally:
         starting.__exit__(None, None, None)
+
+
+def _read_key(file: str) -> str:
+    try:
+        return Path(file).expanduser().read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        hint = "a public key is a file such as ~/.ssh/id_ed25519.pub"
+        raise InvalidOption(f"{file!r} cannot be read as a public key", hint=hint) from error
 
 
 def _run_command(command: Sequence[str], emulator: RunningEmulator) -> int:

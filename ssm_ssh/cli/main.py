@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import importlib
-import sys
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, cast
 
 from ssm_ssh import __version__
@@ -48,11 +47,9 @@ COMMANDS: Final[dict[str, _Command]] = {
 def run(arguments: Sequence[str]) -> int:
     """Run one command line, without the program's name, and return its exit status."""
     if not arguments or arguments[0] in {"-h", "--help", "help"}:
-        sys.stdout.write(_overview())
-        return ExitStatus.FINE if arguments else ExitStatus.USAGE
+        return _show(_overview(), ExitStatus.FINE if arguments else ExitStatus.USAGE)
     if arguments[0] == "--version":
-        sys.stdout.write(f"ssm-ssh {__version__}\n")
-        return ExitStatus.FINE
+        return _show(f"ssm-ssh {__version__}\n", ExitStatus.FINE)
     name, *rest = arguments
     command = COMMANDS.get(name)
     if command is None:
@@ -68,6 +65,13 @@ def run(arguments: Sequence[str]) -> int:
         return ExitStatus.INTERRUPTED
 
 
+def _show(text: str, status: ExitStatus) -> int:
+    from ssm_ssh.cli.message import show  # noqa: PLC0415 -- proxy does not pay for it here
+
+    show(text)
+    return status
+
+
 def _load(name: str, command: _Command) -> _CommandModule:
     # Modules live until the end: looking for garbage among them costs proxy 8 ms of its start, and the
     # process the same again at every full collection.
@@ -77,7 +81,7 @@ def _load(name: str, command: _Command) -> _CommandModule:
     except ModuleNotFoundError as error:
         if not command.extra:
             raise
-        hint = f"install it with: pip install 'ssm-ssh[{command.extra}]'"
+        hint = f"install its extra {command.extra!r}, in a checkout: pip install '.[{command.extra}]'"
         raise UsageError(f"{name} needs {error.name}, which is not installed", hint=hint) from error
     finally:
         gc.freeze()

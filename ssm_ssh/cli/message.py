@@ -34,6 +34,22 @@ def printable(text: str) -> str:
     )
 
 
+def show(text: str) -> None:
+    """Write a result, as it stands, to stdout; a reader that has gone is nobody's problem.
+
+    What stdout's encoding cannot say is shown as a question mark.
+    """
+    stdout = sys.stdout
+    if stdout is None:
+        return
+    try:
+        stdout.write(text.encode(stdout.encoding, "replace").decode(stdout.encoding))
+        stdout.flush()
+    except (OSError, ValueError):
+        # Python flushes once more at its end, and would complain then.
+        sys.stdout = None
+
+
 def say(text: str) -> None:
     """Write one message line to stderr; a closed stderr is nobody's problem."""
     stderr = sys.stderr

@@ -54,13 +54,14 @@ def parse_faults(text: str) -> Faults:
     changes: dict[str, Any] = {}
     for part in filter(None, text.split(",")):
         name, sign, value = part.partition("=")
-        if not sign or name not in _FAULTS:
-            raise InvalidOption(f"there is no fault {part!r}", hint=f"faults are {', '.join(FAULT_NAMES)}")
+        if name not in _FAULTS:
+            raise InvalidOption(f"there is no fault {name!r}", hint=f"faults are {', '.join(FAULT_NAMES)}")
         member, read = _FAULTS[name]
         try:
-            changes[member] = read(value)
-        except ValueError as error:
-            raise InvalidOption(f"{part!r}: {error}") from error
+            changes[member] = read(value if sign else "")
+        except ValueError:
+            hint = f"such as {name}={_EXAMPLES[read]}"
+            raise InvalidOption(f"the fault {part!r} cannot be understood", hint=hint) from None
     return Faults(**changes)
 
 
@@ -101,6 +102,13 @@ def _flag(text: str) -> bool:
     return text == "yes"
 
 
+def _actions(text: str) -> frozenset[str]:
+    actions = frozenset(text.split("+"))
+    if not all(":" in action for action in actions):
+        raise ValueError("an IAM action has a service in front")
+    return actions
+
+
 _FAULTS: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
     "seed": ("seed", int),
     "loss": ("loss", _chance),
@@ -117,8 +125,20 @@ _FAULTS: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
     "largest": ("largest_message_bytes", int),
     "oversize": ("oversize", Oversize),
     "throttle": ("throttle_per_second", _rate),
-    "deny": ("denied_actions", lambda text: frozenset(text.split("+"))),
+    "deny": ("denied_actions", _actions),
     "expired": ("has_expired_credentials", _flag),
     "storm": ("publication_storm_seconds", _duration),
 }
 FAULT_NAMES: Final = tuple(_FAULTS)
+# For whoever wrote something that cannot be read.
+_EXAMPLES: Final[dict[Callable[[str], Any], str]] = {
+    int: "1",
+    float: "1000000",
+    _chance: "0.5%",
+    _duration: "5s",
+    _rate: "StartSession:3",
+    _flag: "yes",
+    _actions: "ssm:StartSession+ssm:ResumeSession",
+    Side: "client, agent or both",
+    Oversize: "close, cut or swallow",
+}

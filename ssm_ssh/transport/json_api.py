@@ -51,6 +51,9 @@ READ_TIMEOUT_SECONDS: Final = 30
 _SOCKET_OPTIONS: Final = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
 # Ours: botocore's standard mode allows three; one more, because a session under way hangs on the answer.
 MAX_ATTEMPTS: Final = 4
+# Ours: a back-off is a random part of botocore's formula, so many who are throttled together need more tries
+# to get out of each other's way; half a minute at most.
+THROTTLED_ATTEMPTS: Final = 8
 # Ours: of a wait that botocore's formula gives, at most this much; a person waits.
 _LONGEST_BACKOFF_SECONDS: Final = 5
 _CONTENT_TYPE: Final = "application/x-amz-json-1.1"
@@ -109,7 +112,8 @@ class JsonApi:
         """Make one call and return its answer.
 
         A call that was throttled, that the service failed or that did not get through is made again,
-        ``MAX_ATTEMPTS`` times in all; credentials that AWS calls expired are read again once.
+        ``MAX_ATTEMPTS`` times in all, or ``THROTTLED_ATTEMPTS``; credentials that AWS calls expired are read
+        again once.
 
         Raises:
             ControlPlaneError: As its subclasses say; ``EndpointUnreachable`` if nothing answered.
@@ -122,7 +126,7 @@ class JsonApi:
                 response = self._send(operation, body)
                 return self._read(operation, response)
             except BotoCoreError as error:
-                if attempt == MAX_ATTEMPTS or isinstance(error, _FINAL_FAILURES):
+                if attempt >= MAX_ATTEMPTS or isinstance(error, _FINAL_FAILURES):
                     is_proxy = isinstance(error, ProxyConnectionError)
                     raise unreachable(operation, self._host, error, is_proxy=is_proxy) from error
                 code = ""
@@ -133,7 +137,8 @@ class JsonApi:
                 may_reread = False
                 continue
             except ControlPlaneError as error:
-                if attempt == MAX_ATTEMPTS or not _is_passing(error, response):
+                most = THROTTLED_ATTEMPTS if isinstance(error, Throttled) else MAX_ATTEMPTS
+                if attempt >= most or not _is_passing(error, response):
                     raise
                 code = error.code
             self._wait(attempt, code, response)

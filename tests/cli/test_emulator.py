@@ -74,7 +74,7 @@ def test_a_killed_command_counts_as_in_a_shell() -> None:
     ("words", "told"),
     [
         (["--node", "a,colour=red"], "colour=red"),
-        (["--fault", "los=1"], "los=1"),
+        (["--fault", "los=1"], "no fault 'los'"),
         (["--port", "70000"], "70000"),
         (["--"], "no command"),
         (["--", "/no/such/program"], "cannot be run"),

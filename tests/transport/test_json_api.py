@@ -19,7 +19,7 @@ from ssm_ssh.errors import (
 )
 from ssm_ssh.transport.aws_session import open_session
 from ssm_ssh.transport.credentials import Credentials
-from ssm_ssh.transport.json_api import MAX_ATTEMPTS, JsonApi, JsonService
+from ssm_ssh.transport.json_api import MAX_ATTEMPTS, THROTTLED_ATTEMPTS, JsonApi, JsonService
 from tests.transport.peers import Answer, Authority, ConnectProxy, Service, run
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def test_throttling_is_waited_out() -> None:
     assert len(service.requests) == 3
     error, service = refused_by(busy)
     assert isinstance(error, Throttled)
-    assert len(service.requests) == MAX_ATTEMPTS
+    assert len(service.requests) == THROTTLED_ATTEMPTS
 
 
 @pytest.mark.usefixtures("aws_home")
