@@ -66,7 +66,8 @@ def _parsed_by(parse: Callable[[str], object]) -> _Check:
 
 
 _DOCUMENT: Final = _parsed_by(parse_document_name)
-_KEYS: Final[Mapping[str, Mapping[str, _Check]]] = {
+# What may stand in each section, and what it may be; in a section for each name, below that.
+KEYS: Final[Mapping[str, Mapping[str, _Check]]] = {
     "defaults": {
         "profile": _text,
         "region": _text,
@@ -178,8 +179,8 @@ class _Reader:
 
     def settings(self) -> Settings:
         for section in self._document:
-            if section not in _KEYS:
-                self._fail_unknown((section,), _KEYS, "there is no section {!r}")
+            if section not in KEYS:
+                self._fail_unknown((section,), KEYS, "there is no section {!r}")
         return Settings(
             self._path,
             self._text,
@@ -191,7 +192,7 @@ class _Reader:
 
     def _alias(self, name: str) -> Alias:
         alias = Alias(**self._section("aliases", name))
-        if alias.target is None and (problem := _KEYS["aliases"]["target"](name)) is not None:
+        if alias.target is None and (problem := KEYS["aliases"]["target"](name)) is not None:
             self._fail(("aliases", name), f"[aliases.{name}] needs a target: {problem}")
         return alias
 
@@ -205,7 +206,7 @@ class _Reader:
             )
         target = values["target"]
         if target not in self._document.get("aliases", {}):
-            problem = _KEYS["aliases"]["target"](target)
+            problem = KEYS["aliases"]["target"](target)
             if problem is not None:
                 self._fail((*keys, "target"), f"target = {target!r} cannot be used", hint=problem)
         values["forwards"] = tuple(values.get("forwards", ()))
@@ -221,7 +222,7 @@ class _Reader:
 
     def _section(self, *keys: str) -> dict[str, Any]:
         """The keys and values of a section, all of them good."""
-        title, known = ".".join(keys), _KEYS[keys[0]]
+        title, known = ".".join(keys), KEYS[keys[0]]
         table = self._table(*keys)
         for key, value in table.items():
             if key not in known:

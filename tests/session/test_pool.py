@@ -55,6 +55,7 @@ class FakeSession:
         self.is_shared = is_shared
         self.open_streams = 0
         self.opened = 0
+        self.resumes = 0
         self.stalled_since: float | None = None
         self.failure: SsmSshError | None = None
         self.is_over = False
