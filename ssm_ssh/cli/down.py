@@ -43,7 +43,7 @@ def _take_down(names: Sequence[str]) -> int:
         say(f"{name}: down")
     if answer is not None and answer["is_over"]:
         # Its process has ended when it lets go of this.
-        with hold_lock(place.running_lock, waits=True):
+        with hold_lock(place.running_lock):
             pass
     missing = [name for name in names if name not in ended]
     if missing:

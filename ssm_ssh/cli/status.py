@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from ssm_ssh.cli.message import printable, report, say
@@ -32,7 +33,7 @@ _COLUMNS: Final = (
     "RECEIVED",
     "RTT",
     "RESUMES",
-    "SINCE",
+    "FOR",
 )
 # Ours: often enough to watch something happen, seldom enough to read it.
 _WATCH_SECONDS: Final = 1.0
@@ -52,7 +53,9 @@ def run(arguments: Sequence[str]) -> int:
         elif given.watch:
             _watch()
         else:
-            sys.stdout.write("".join(f"{line}\n" for line in table_lines(_status()["tunnels"])))
+            sys.stdout.write(
+                "".join(f"{line}\n" for line in table_lines(_status()["tunnels"], datetime.now(UTC)))
+            )
     except SsmSshError as error:
         report(error)
         return error.exit_status
@@ -96,7 +99,7 @@ def _watch() -> None:
     asked = threading.Event()
     sys.stdout.write(f"{_TO_TOP}{_ERASE_BELOW}")
     while True:
-        lines = table_lines(_status()["tunnels"])
+        lines = table_lines(_status()["tunnels"], datetime.now(UTC))
         # Each line is overwritten, not erased and written: nothing flickers.
         text = "".join(f"{line}{_ERASE_LINE}\n" for line in lines)
         sys.stdout.write(f"{_TO_TOP}{text}{_ERASE_BELOW}")
@@ -104,9 +107,9 @@ def _watch() -> None:
         asked.wait(_WATCH_SECONDS)
 
 
-def table_lines(tunnels: Iterable[dict[str, Any]]) -> list[str]:
+def table_lines(tunnels: Iterable[dict[str, Any]], now: datetime) -> list[str]:
     """The table; below a tunnel's row why its last session ended, if one did."""
-    entries = [(list(_rows(tunnel)), tunnel.get("last_end")) for tunnel in tunnels]
+    entries = [(list(_rows(tunnel, now)), tunnel.get("last_end")) for tunnel in tunnels]
     if not entries:
         return ["no tunnel is up, and the config file has none"]
     cells = [_COLUMNS, *(row for rows, _ in entries for row in rows)]
@@ -123,7 +126,7 @@ def table_lines(tunnels: Iterable[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _rows(tunnel: dict[str, Any]) -> Iterable[tuple[str, ...]]:
+def _rows(tunnel: dict[str, Any], now: datetime) -> Iterable[tuple[str, ...]]:
     """A row for each forward; what concerns the tunnel stands in the first."""
     listeners = tunnel.get("listeners") or [{"addresses": [], "destination": ""}]
     target = printable(str(tunnel["target"]))
@@ -134,7 +137,7 @@ def _rows(tunnel: dict[str, Any]) -> Iterable[tuple[str, ...]]:
         if number:
             yield ("", "", *cells, "", "", "", "", "", "")
             continue
-        yield (printable(str(tunnel["name"])), _state(tunnel), *cells, *_figures(tunnel))
+        yield (printable(str(tunnel["name"])), _state(tunnel), *cells, *_figures(tunnel, now))
 
 
 def _state(tunnel: dict[str, Any]) -> str:
@@ -142,7 +145,7 @@ def _state(tunnel: dict[str, Any]) -> str:
     return tunnel["state"] if seconds is None else f"{tunnel['state']} ({seconds:.0f} s)"
 
 
-def _figures(tunnel: dict[str, Any]) -> tuple[str, ...]:
+def _figures(tunnel: dict[str, Any], now: datetime) -> tuple[str, ...]:
     if "since" not in tunnel:
         return ("-",) * 6
     seconds = tunnel["round_trip_seconds"]
@@ -152,7 +155,7 @@ def _figures(tunnel: dict[str, Any]) -> tuple[str, ...]:
         size_text(tunnel["received_bytes"]),
         "-" if seconds is None else f"{1000 * seconds:.0f} ms",
         str(tunnel["resumes"]),
-        tunnel["since"],
+        age_text((now - datetime.fromisoformat(tunnel["since"])).total_seconds()),
     )
 
 
@@ -164,3 +167,14 @@ def size_text(size_bytes: int) -> str:
             break
         size /= 1000
     return f"{size:.0f} {unit}" if unit == "B" or size >= 99.5 else f"{size:.1f} {unit}"
+
+
+def age_text(seconds: float) -> str:
+    """A length of time as people read it: its two largest units."""
+    minutes = max(0, int(seconds)) // 60
+    if minutes < 1:
+        return f"{max(0, int(seconds))} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    hours = minutes // 60
+    return f"{hours} h {minutes % 60} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"

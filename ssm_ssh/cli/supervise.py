@@ -13,14 +13,13 @@ import signal
 import subprocess
 import sys
 import threading
-from contextlib import nullcontext
 from functools import partial
 from logging.handlers import RotatingFileHandler
 from typing import TYPE_CHECKING, Final
 
 from ssm_ssh.cli.stop_signals import SIGNALLED, StopSignals
 from ssm_ssh.errors import ExitStatus, InvalidOption, SsmSshError, SupervisorUnreachable
-from ssm_ssh.forward.control_place import find_place, hold_lock, state_folder
+from ssm_ssh.forward.control_place import find_place, state_folder, take_lock
 from ssm_ssh.forward.control_server import run_supervisor
 from ssm_ssh.forward.supervised import tunnel_name
 
@@ -57,12 +56,13 @@ def run_in_foreground(orders: Sequence[TunnelOrder]) -> int:
     """
     # Windows: nobody can ask, and nobody needs to know.
     place = None if sys.platform == "win32" else find_place()
-    try:
-        with nullcontext() if place is None else hold_lock(place.running_lock, waits=False):
-            return _run(place, orders, ready=lambda: None)
-    except BlockingIOError as error:
-        hint = "`ssm-ssh status` shows it; `ssm-ssh down` ends it"
-        raise InvalidOption("a supervisor runs already", hint=hint) from error
+    if place is not None:
+        try:
+            take_lock(place.running_lock, waits=False)
+        except BlockingIOError as error:
+            hint = "`ssm-ssh status` shows it; `ssm-ssh down` ends it"
+            raise InvalidOption("a supervisor runs already", hint=hint) from error
+    return _run(place, orders, ready=lambda: None)
 
 
 def _run(place: ControlPlace | None, orders: Sequence[TunnelOrder], *, ready: Callable[[], None]) -> int:
@@ -171,9 +171,10 @@ def main() -> int:
         path = log_path()
         _write_log(path)
         place = find_place()
-        with hold_lock(place.running_lock, waits=True):
-            logging.getLogger("ssm_ssh").info("the supervisor starts")
-            return _run(place, [], ready=partial(_say, starter, _READY))
+        # Held until the process has ended: ``ssm-ssh down`` waits for that.
+        take_lock(place.running_lock, waits=True)
+        logging.getLogger("ssm_ssh").info("the supervisor starts")
+        return _run(place, [], ready=partial(_say, starter, _READY))
     except SsmSshError as error:
         logging.getLogger("ssm_ssh").critical("%s", error)
         _say(starter, f"{error}\n".encode("utf-8", "backslashreplace"))

@@ -67,7 +67,7 @@ def _bring_up(orders: Sequence[TunnelOrder]) -> list[dict[str, Any]]:
         "variables": account_digests(),
     }
     for _ in range(_TRIES):
-        with hold_lock(place.starting_lock, waits=True):
+        with hold_lock(place.starting_lock):
             if ask_supervisor(place, {"verb": "status"}) is None:
                 from ssm_ssh.cli.supervise import start_supervisor  # noqa: PLC0415 -- only where there is none
 

@@ -113,9 +113,8 @@ def _check_folder(folder: Path) -> None:
         raise InvalidOption(f"others can reach {folder}", hint=f"run: chmod 700 {folder}")
 
 
-@contextmanager
-def hold_lock(path: Path, *, waits: bool) -> Iterator[None]:
-    """Hold a lock for the length of a block; at the latest it is free again when its holder's process ends.
+def take_lock(path: Path, *, waits: bool) -> int:
+    """Take a lock; it is held until the descriptor that is returned is closed, or our process has ended.
 
     Args:
         path: A file in the control place.
@@ -128,10 +127,21 @@ def hold_lock(path: Path, *, waits: bool) -> Iterator[None]:
         raise AssertionError("there is no control place on Windows")
     import fcntl  # noqa: PLC0415 -- not on Windows
 
+    # The file stays for ever: who waits for it has it open.
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+@contextmanager
+def hold_lock(path: Path, *, waits: bool = True) -> Iterator[None]:
+    """``take_lock`` for the length of a block."""
+    descriptor = take_lock(path, waits=waits)
+    try:
         yield
     finally:
-        # Closing gives it free; the file stays, for who waits for it has it open.
         os.close(descriptor)

@@ -135,10 +135,10 @@ def test_a_lock_is_held_by_one(folder: Path) -> None:
     got = threading.Event()
 
     def take() -> None:
-        with hold_lock(path, waits=True):
+        with hold_lock(path):
             got.set()
 
-    with hold_lock(path, waits=True):
+    with hold_lock(path):
         with pytest.raises(BlockingIOError), hold_lock(path, waits=False):
             pass
         waiting = threading.Thread(target=take)
@@ -148,5 +148,5 @@ def test_a_lock_is_held_by_one(folder: Path) -> None:
     assert got.is_set()
     assert mode(path) == 0o600
     (folder / "link").symlink_to(path)
-    with pytest.raises(OSError, match="Too many levels"), hold_lock(folder / "link", waits=True):
+    with pytest.raises(OSError, match="Too many levels"), hold_lock(folder / "link"):
         pass
