@@ -132,7 +132,8 @@ def _rows(tunnel: dict[str, Any], now: datetime) -> Iterable[tuple[str, ...]]:
     target = printable(str(tunnel["target"]))
     for number, listener in enumerate(listeners):
         place = " ".join(listener["addresses"]) or "-"
-        leads_to = f"{target} {listener['destination']}".strip()
+        destination = "(socks)" if listener["destination"] is None else listener["destination"]
+        leads_to = f"{target} {destination}".strip()
         cells = (place, printable(leads_to))
         if number:
             yield ("", "", *cells, "", "", "", "", "", "")

@@ -84,7 +84,8 @@ def _tell(tunnels: Sequence[dict[str, Any]]) -> int:
     for tunnel in tunnels:
         name, failure = tunnel["name"], tunnel["failure"]
         for listener in tunnel["listeners"]:
-            say(f"{name}: listening on {' and '.join(listener['addresses'])} → {listener['destination']}")
+            leads_to = listener["destination"] or "whatever the node reaches"
+            say(f"{name}: listening on {' and '.join(listener['addresses'])} → {leads_to}")
         if failure is not None:
             say(f"error: {name}: {failure['text']}")
             hint = failure["hint"] or "`ssm-ssh status` tells more"

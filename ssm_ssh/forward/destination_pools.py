@@ -60,6 +60,19 @@ class DestinationPools:
         self._kept = frozenset(kept)
         self._limit = limit
         self._entries: dict[Destination, _Entry] = {}
+        self._past_resumes = 0
+        self._past_end: str | None = None
+
+    @property
+    def resumes(self) -> int:
+        """How often a lost WebSocket was replaced, in all pools there were."""
+        return self._past_resumes + sum(entry.pool.resumes for entry in self._entries.values())
+
+    @property
+    def last_end(self) -> str | None:
+        """Why a session of one of the pools last ended or could not be started, as far as it can be told."""
+        ends = [entry.pool.last_end for entry in self._entries.values()]
+        return next((end for end in reversed(ends) if end is not None), self._past_end)
 
     @property
     def sessions(self) -> list[ForwardSession]:
@@ -102,5 +115,7 @@ class DestinationPools:
         return bool(idle)
 
     def _drop(self, destination: Destination) -> None:
-        del self._entries[destination]
+        pool = self._entries.pop(destination).pool
+        self._past_resumes += pool.resumes
+        self._past_end = pool.last_end or self._past_end
         self._drop_pool(destination)

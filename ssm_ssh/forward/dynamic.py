@@ -98,6 +98,21 @@ class OpenDynamicForward:
         return self._destinations.sessions
 
     @property
+    def destination(self) -> None:
+        """That is for programs to say."""
+        return
+
+    @property
+    def resumes(self) -> int:
+        """How often a lost WebSocket of the sessions was replaced."""
+        return self._destinations.resumes
+
+    @property
+    def last_end(self) -> str | None:
+        """Why one of the sessions last ended or could not be started; None if none did."""
+        return self._destinations.last_end
+
+    @property
     def traffic(self) -> Traffic:
         """What it has carried so far."""
         return self._meter.traffic

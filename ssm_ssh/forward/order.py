@@ -18,12 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from contextlib import AbstractAsyncContextManager
 
-    from ssm_ssh.forward.spec import LocalForward
-    from ssm_ssh.forward.tunnel import Tunnel
+    from ssm_ssh.forward.tunnel import Forward, Tunnel
     from ssm_ssh.session.settings import Settings
 
 _TEXTS = ("name", "target")
-_OPTIONAL_TEXTS = ("profile", "region", "stream_endpoint", "document_name")
+_OPTIONAL_TEXTS = ("socks", "profile", "region", "stream_endpoint", "document_name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +33,7 @@ class TunnelOrder:
         name: What the user calls it.
         target: A node id or a Name tag.
         forwards: As after ``-L``.
+        socks: As after ``-D``; None for none.
         profile: None for what the environment and the AWS configuration of whoever carries it out say;
             likewise the region.
         payload_bytes: A fixed payload size, or None to search.
@@ -42,6 +42,7 @@ class TunnelOrder:
     name: str
     target: str
     forwards: tuple[str, ...]
+    socks: str | None = None
     profile: str | None = None
     region: str | None = None
     stream_endpoint: str | None = None
@@ -54,9 +55,10 @@ class TunnelOrder:
         """For ``read_order``."""
         return asdict(self)
 
-    def local_forwards(self) -> list[LocalForward]:
-        """The forwards, read. Raises ``InvalidForward``."""
-        return [parse_local_forward(text) for text in self.forwards]
+    def read_forwards(self) -> list[Forward]:
+        """All of them, ``socks`` last. Raises ``InvalidForward``."""
+        read: list[Forward] = [parse_local_forward(text) for text in self.forwards]
+        return read if self.socks is None else [*read, parse_dynamic_forward(self.socks)]
 
     def open(self) -> AbstractAsyncContextManager[Tunnel]:
         """The tunnel, up for the length of the block. Raises ``SsmSshError``, now or at its start."""
@@ -69,7 +71,7 @@ class TunnelOrder:
             ),
         )
         account = Account(self.profile, self.region, self.stream_endpoint)
-        return open_tunnel_to(self.target, self.local_forwards(), account, options)
+        return open_tunnel_to(self.target, self.read_forwards(), account, options)
 
 
 def read_order(fields: object) -> TunnelOrder:
@@ -95,7 +97,7 @@ def read_order(fields: object) -> TunnelOrder:
     if fields["document_name"] is not None:
         parse_document_name(fields["document_name"])
     order = TunnelOrder(**{**fields, "forwards": tuple(forwards)})
-    order.local_forwards()
+    order.read_forwards()
     return order
 
 
@@ -147,6 +149,7 @@ def _order(settings: Settings, name: str) -> TunnelOrder:
         name,
         chosen.target,
         tunnel.forwards,
+        tunnel.socks,
         profile=chosen.profile,
         region=chosen.region,
         sessions=tunnel.sessions,
@@ -155,10 +158,7 @@ def _order(settings: Settings, name: str) -> TunnelOrder:
         payload_bytes=defaults.payload_size,
     )
     try:
-        order.local_forwards()
-        if tunnel.socks is not None:
-            parse_dynamic_forward(tunnel.socks)
-            raise InvalidForward("socks is not used by this version", hint="write forwards instead")
+        order.read_forwards()
     except UsageError as error:
         raise InvalidForward(f"{_place(settings, name)}: {error}", hint=error.hint) from error
     return order

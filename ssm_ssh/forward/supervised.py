@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from ssm_ssh.forward.local import OpenForward
+    from ssm_ssh.forward.listener import Listener
+    from ssm_ssh.forward.traffic import Traffic
+    from ssm_ssh.session.document import Destination
+    from ssm_ssh.session.forward_session import ForwardSession
 
 _log = logging.getLogger(__name__)
 
@@ -26,11 +29,39 @@ FIRST_PAUSE_SECONDS: Final = 1.0
 LAST_PAUSE_SECONDS: Final = 60.0
 # Ours: tunnels that failed together shall not all come back at one moment.
 _JITTER: Final = 0.25
-# Ours: a tunnel that was up for so long failed for a new reason, and is tried again at once.
+# Ours: a tunnel that was up for so long failed for a new reason: the pauses begin anew.
 _PROVEN_SECONDS: Final = 60.0
 
 # Whose doings the log tells, in every task that belongs to a tunnel.
 tunnel_name: ContextVar[str] = ContextVar("tunnel_name", default="")
+
+
+class WatchedForward(Protocol):
+    """An ``OpenForward`` or ``OpenDynamicForward``, as far as it is watched."""
+
+    @property
+    def listener(self) -> Listener:
+        """Where local programs connect to."""
+
+    @property
+    def destination(self) -> Destination | None:
+        """Where the node connects to; None if that is for programs to say."""
+
+    @property
+    def sessions(self) -> Sequence[ForwardSession]:
+        """The sessions that are up for it."""
+
+    @property
+    def traffic(self) -> Traffic:
+        """What it has carried so far."""
+
+    @property
+    def resumes(self) -> int:
+        """How often a lost WebSocket of its sessions was replaced."""
+
+    @property
+    def last_end(self) -> str | None:
+        """Why one of its sessions last ended or could not be started; None if none did."""
 
 
 class OpenTunnel(Protocol):
@@ -41,7 +72,7 @@ class OpenTunnel(Protocol):
         """The node in the middle."""
 
     @property
-    def local_forwards(self) -> Sequence[OpenForward]:
+    def forwards(self) -> Sequence[WatchedForward]:
         """What it forwards."""
 
 
@@ -69,7 +100,7 @@ class _Past:
     received_bytes: int = 0
     resumes: int = 0
 
-    def add(self, forwards: Sequence[OpenForward]) -> None:
+    def add(self, forwards: Sequence[WatchedForward]) -> None:
         for forward in forwards:
             traffic = forward.traffic
             self.connections += traffic.connections
@@ -155,7 +186,7 @@ class SupervisedTunnel:
             self.failure = None
             self._since = self._wall_clock()
             self._tried.set()
-            listeners = [forward.listener for forward in tunnel.local_forwards]
+            listeners = [forward.listener for forward in tunnel.forwards]
             addresses = [address for listener in listeners for address in listener.addresses]
             _log.info("up, listening on %s", " and ".join(addresses))
             try:
@@ -163,7 +194,7 @@ class SupervisedTunnel:
             finally:
                 self._last_end = self._end_of_sessions() or self._last_end
                 self._tunnel = None
-                self._past.add(tunnel.local_forwards)
+                self._past.add(tunnel.forwards)
 
     def _note_failure(self, failure: SsmSshError) -> None:
         self.failure = failure
@@ -186,14 +217,14 @@ class SupervisedTunnel:
             return "down"
         if self._tunnel is None:
             return "starting" if self.failure is None else "waiting"
-        sessions = [session for forward in self._tunnel.local_forwards for session in forward.sessions]
+        sessions = [session for forward in self._tunnel.forwards for session in forward.sessions]
         if not sessions:
             return "idle"
         return "up" if any(session.is_streaming for session in sessions) else "resuming"
 
     def status(self) -> dict[str, Any]:
         """Everything, as JSON has it."""
-        forwards = () if self._tunnel is None else self._tunnel.local_forwards
+        forwards = () if self._tunnel is None else self._tunnel.forwards
         total = _Past(**{name: getattr(self._past, name) for name in _Past.__slots__})
         total.add(forwards)
         sessions = {session.session_id: session for forward in forwards for session in forward.sessions}
@@ -206,7 +237,7 @@ class SupervisedTunnel:
             "target": self.order.target,
             "node_id": None if self._tunnel is None else self._tunnel.node_id,
             "listeners": [
-                {"addresses": forward.listener.addresses, "destination": str(forward.destination)}
+                {"addresses": forward.listener.addresses, "destination": _shown(forward.destination)}
                 for forward in forwards
             ],
             "session_ids": list(sessions),
@@ -224,5 +255,9 @@ class SupervisedTunnel:
 
     def _end_of_sessions(self) -> str | None:
         """Why a session of the tunnel that is open ended last, as far as it can be told."""
-        forwards = () if self._tunnel is None else self._tunnel.local_forwards
+        forwards = () if self._tunnel is None else self._tunnel.forwards
         return next((forward.last_end for forward in forwards if forward.last_end is not None), None)
+
+
+def _shown(destination: Destination | None) -> str | None:
+    return None if destination is None else str(destination)

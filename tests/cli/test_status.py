@@ -22,6 +22,7 @@ TUNNEL: Final[dict[str, Any]] = {
     "listeners": [
         {"addresses": ["127.0.0.1:5432", "[::1]:5432"], "destination": "db:5432"},
         {"addresses": ["/run/cache.sock"], "destination": "cache:6379"},
+        {"addresses": ["127.0.0.1:1080"], "destination": None},
     ],
     "connections": 12,
     "open_connections": 3,
@@ -53,6 +54,7 @@ metrics\\x1b[2J  waiting (4 s)  -                          bastion             3
     last end: busy\\x1b[2J
 orders          up             127.0.0.1:5432 [::1]:5432  bastion db:5432     3/12  1.2 kB  98.8 MB   12 ms  2        2 h 4 min
                                /run/cache.sock            bastion cache:6379
+                               127.0.0.1:1080             bastion (socks)
 other           down           -                          web-1               -     -       -         -      -        -
 """  # noqa: E501 -- as wide as it is
     assert table_lines([WAITING, TUNNEL, down], NOW) == table.splitlines()

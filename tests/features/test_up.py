@@ -17,6 +17,7 @@ import pytest
 
 from ssm_ssh.emulator.start import start_emulator
 from tests.features.port_node import Depot, PortNode, closed_port
+from tests.features.terminal import CTRL_C, Terminal
 from tests.requirement import need_linux, need_module
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Desk:
 
     Attributes:
         folder: Their home.
+        depot: What listens on the node.
         ports: Where the tunnels of ``NAMES`` listen.
         environment: The variables of their shell.
     """
@@ -51,7 +53,7 @@ class Desk:
             "XDG_CACHE_HOME": str(folder / "cache"),
             "SSM_SSH_CONFIG": str(folder / "config.toml"),
         }
-        self._depot = depot
+        self.depot = depot
         self.write_config()
 
     def write_config(self, extra: str = "") -> None:
@@ -60,7 +62,7 @@ class Desk:
         for name, port in self.ports.items():
             target = "jump" if name == "c" else "web-1"
             sections.append(
-                f"[tunnels.{name}]\ntarget = '{target}'\nforwards = ['{port}:{self._depot.port}']\n{extra}"
+                f"[tunnels.{name}]\ntarget = '{target}'\nforwards = ['{port}:{self.depot.port}']\n{extra}"
             )
         (self.folder / "config.toml").write_text("".join(sections), "utf-8")
 
@@ -327,6 +329,34 @@ def test_ctrl_c_in_the_foreground_is_an_interruption(desk: Desk, emulator: Runni
             command.send_signal(end)
         assert command.wait(_SECONDS) == status
         assert emulator.live_sessions() == []
+
+
+def test_the_table_can_be_watched(desk: Desk, emulator: RunningEmulator) -> None:
+    """On a terminal: shown again and again until Ctrl-C."""
+    desk.done("up", "a")
+    with Terminal([*_PROGRAM, "status", "--watch"], desk.environment, columns=200) as terminal:
+        terminal.expect(r"a +up +127")
+        desk.done("down")
+        terminal.expect(r"a +down +-")
+        terminal.type(CTRL_C)
+        assert terminal.wait() == 130
+    assert emulator.live_sessions() == []
+
+
+def test_a_tunnel_may_listen_for_socks(desk: Desk, emulator: RunningEmulator) -> None:
+    """Beside its forwards; where it leads is for programs to say."""
+    desk.write_config("socks = '0'\n")
+    (fixed, dynamic) = desk.done("up", "a")
+    assert fixed.endswith(f"→ localhost:{desk.depot.port}")
+    assert dynamic.endswith("→ whatever the node reaches")
+    (tunnel, *_) = desk.status()["tunnels"]
+    listener = tunnel["listeners"][1]
+    assert listener["destination"] is None
+    with socket.create_connection(("127.0.0.1", int(listener["addresses"][0].split(":")[1]))) as program:
+        program.sendall(b"CONNECT localhost:1 HTTP/1.1\r\n\r\n")
+        assert program.recv(100).startswith(b"HTTP/1.1 403 ")
+    desk.done("down")
+    assert emulator.live_sessions() == []
 
 
 def test_another_account_is_not_taken_for_ours(desk: Desk, emulator: RunningEmulator) -> None:

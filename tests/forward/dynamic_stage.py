@@ -93,6 +93,7 @@ class AgentSession:
     is_shared = True
     stalled_seconds = 0.0
     round_trip_seconds = ROUND_TRIP_SECONDS
+    resumes = 0
 
     def __init__(self, session_id: str, streams: MuxSession, carrier: MemoryCarrier) -> None:
         self.session_id = session_id

@@ -7,14 +7,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-from ssm_ssh.forward.local import Traffic
+from ssm_ssh.forward.traffic import Traffic
 from ssm_ssh.session.document import Destination
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ssm_ssh.forward.local import OpenForward
-    from ssm_ssh.forward.supervised import OpenTunnel
+    from ssm_ssh.forward.supervised import OpenTunnel, WatchedForward
 
 
 @dataclass
@@ -28,7 +27,7 @@ class FakeSession:
 
 @dataclass
 class FakeForward:
-    """An ``OpenForward`` and its listener, as far as they are watched."""
+    """A ``WatchedForward`` and its listener, as far as they are watched."""
 
     destination: Destination
     addresses: list[str]
@@ -39,7 +38,7 @@ class FakeForward:
 
     @property
     def listener(self) -> FakeForward:
-        """As ``OpenForward``."""
+        """As ``WatchedForward``."""
         return self
 
 
@@ -49,7 +48,7 @@ class FakeTunnel:
     def __init__(self) -> None:
         self.node_id = "i-0123456789abcdef0"
         self.forward = FakeForward(Destination("db", 5432), ["127.0.0.1:5432"], [FakeSession("session-0")])
-        self.forwards = (cast("OpenForward", self.forward),)
+        self.forwards = (cast("WatchedForward", self.forward),)
         self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 

@@ -318,6 +318,29 @@ def test_what_failed_takes_no_place() -> None:
     run_virtually(scenario())
 
 
+def test_what_happened_to_sessions_is_remembered() -> None:
+    """Resumes and the cause of the last end, even of destinations whose place was taken."""
+
+    async def scenario() -> None:
+        async with stage(limit=1) as scene:
+            assert scene.forward.destination is None
+            assert (scene.forward.resumes, scene.forward.last_end) == (0, None)
+            with scene.program(asks(DB)):
+                await long_enough()
+                scene.live[DB].resumes = 2
+                assert scene.forward.resumes == 2
+            scene.failures[WEB] = SessionFailed("s", "no such host")
+            await asyncio.sleep(5)
+            with scene.program(asks(WEB)):
+                await long_enough()
+            assert scene.forward.resumes == 2
+            with scene.program(asks(CACHE)):
+                await long_enough()
+            assert scene.forward.last_end == "session s was ended: no such host"
+
+    run_virtually(scenario())
+
+
 def test_sessions_of_local_forwards_are_used_and_never_ended() -> None:
     """What -L leads to is there anyway: it takes no place."""
 

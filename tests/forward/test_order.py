@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ssm_ssh.errors import InvalidForward, InvalidOption, UsageError
 from ssm_ssh.forward.order import TunnelOrder, order_tunnels, read_order
+from ssm_ssh.forward.spec import parse_dynamic_forward, parse_local_forward
 from ssm_ssh.session.settings import Settings
 from ssm_ssh.session.settings_text import parse_settings
 
@@ -30,6 +31,7 @@ target = "db"
 region = "us-east-1"
 sessions = 4
 forwards = ["0:22"]
+socks = "1080"
 """
 
 
@@ -50,6 +52,7 @@ OTHER = TunnelOrder(
     "other",
     "db-1",
     ("0:22",),
+    "1080",
     profile="prod",
     region="us-east-1",
     sessions=4,
@@ -63,7 +66,8 @@ def test_a_tunnel_is_ordered_with_everything_that_was_said_of_it() -> None:
     """Its own words, its alias's, the defaults; all tunnels where no name is given, each once."""
     assert order_tunnels(settings(), []) == [PLAIN, OTHER]
     assert order_tunnels(settings(), ["other", "other"]) == [OTHER]
-    assert [str(forward.destination) for forward in PLAIN.local_forwards()] == ["db:5432", "cache:6379"]
+    assert PLAIN.read_forwards() == [parse_local_forward(text) for text in PLAIN.forwards]
+    assert OTHER.read_forwards() == [parse_local_forward("0:22"), parse_dynamic_forward("1080")]
 
 
 def test_without_defaults_it_resumes_for_ten_minutes() -> None:
@@ -90,7 +94,6 @@ def test_an_unknown_name_is_told_with_those_that_are_known() -> None:
     [
         ('forwards = ["1:2", "x"]', "'x' is not a forward"),
         ('socks = "x"', "'x' in 'x' is not a port"),
-        ('socks = "1080"', "not used by this version"),
     ],
 )
 def test_a_forward_that_is_none_is_told_with_its_section(line: str, says: str) -> None:
@@ -122,6 +125,8 @@ def test_an_order_goes_from_process_to_process() -> None:
         ("sessions", "1"),
         ("resume_minutes", 1e9),
         ("payload_bytes", 1),
+        ("socks", "x"),
+        ("socks", 1080),
     ],
 )
 def test_what_another_version_may_say_is_refused(name: str, value: object) -> None:

@@ -7,14 +7,14 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from ssm_ssh.errors import InvalidForward, SsmSshError
-from ssm_ssh.forward.local import Traffic
 from ssm_ssh.forward.supervised import (
     FIRST_PAUSE_SECONDS,
     LAST_PAUSE_SECONDS,
     SupervisedTunnel,
     tunnel_name,
 )
-from tests.emulator.virtual_time import run_virtually
+from ssm_ssh.forward.traffic import Traffic
+from tests.virtual_loop import run_virtually
 from tests.forward.fake_tunnel import FakeOrder, FakeSession
 
 if TYPE_CHECKING:

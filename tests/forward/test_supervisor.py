@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ssm_ssh.errors import InvalidForward
 from ssm_ssh.forward.control_line import FIRST_TRY_SECONDS
 from ssm_ssh.forward.supervisor import UNUSED_SECONDS, Supervisor
-from tests.emulator.virtual_time import run_virtually
+from tests.virtual_loop import run_virtually
 from tests.forward.fake_tunnel import FakeOrder
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from ssm_ssh.errors import SessionFailed, SsmSshError, StreamReset, Throttled
+from ssm_ssh.errors import SessionFailed, SsmSshError, StreamReset, TargetNotConnected, Throttled
 from ssm_ssh.session.pool import HOPELESS_SECONDS, IDLE_SECONDS, STALLED_SECONDS, SessionPool
 from tests.virtual_loop import run_virtually, virtual_loop
 
@@ -325,6 +325,27 @@ def test_a_session_that_is_over_is_replaced(
     run_virtually(scenario())
     (line,) = [message for message in caplog.messages if "session-0 is over" in message]
     assert says in line
+
+
+def test_what_happened_to_sessions_is_remembered() -> None:
+    """Resumes of those that have ended, too, and why the last one ended, unless that was our doing."""
+
+    async def scenario() -> None:
+        service = Service()
+        async with service.pool() as pool:
+            await pool.prepare()
+            assert (pool.resumes, pool.last_end) == (0, None)
+            service.started[0].resumes = 2
+            assert pool.resumes == 2
+            service.started[0].end(SessionFailed("session-0", "a reason"))
+            await settle()
+            service.failures.append(TargetNotConnected("StartSession", "", "it is off"))
+            assert (pool.resumes, pool.last_end) == (2, "session session-0 was ended: a reason")
+            with pytest.raises(TargetNotConnected):
+                await pool.open_stream()
+            assert pool.last_end == "StartSession failed: it is off"
+
+    run_virtually(scenario())
 
 
 def test_what_forbids_a_session_is_told() -> None:
