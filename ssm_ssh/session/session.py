@@ -203,8 +203,8 @@ class Session:
         ready = await self.wait_ready()
         if ready.session_type != SessionType.PORT or ready.properties.get("type") == "LocalPortForwarding":
             raise HandshakeError(
-                f"the session document starts a session of another kind ({ready.session_type})",
-                hint="use a document like AWS-StartSSHSession: Port, and no type in its properties",
+                f"the session document starts a session that ssh cannot use ({_kind_of(ready)})",
+                hint="use a document like AWS-StartSSHSession, or ssm-ssh tunnel for one that forwards ports",
             )
         return ready
 
@@ -375,6 +375,10 @@ class Session:
                     await self._driver.wait_for(lambda: not self._is_streaming)
         if not self._is_over:
             await asyncio.to_thread(end_session, self._control_plane, self.session_id)
+
+
+def _kind_of(ready: SessionReady) -> str:
+    return " ".join(filter(None, (ready.session_type, ready.properties.get("type"))))
 
 
 @asynccontextmanager

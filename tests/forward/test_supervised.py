@@ -14,8 +14,8 @@ from ssm_ssh.forward.supervised import (
     tunnel_name,
 )
 from ssm_ssh.forward.traffic import Traffic
-from tests.virtual_loop import run_virtually
 from tests.forward.fake_tunnel import FakeOrder, FakeSession
+from tests.virtual_loop import run_virtually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

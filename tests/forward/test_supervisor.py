@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from ssm_ssh.errors import InvalidForward
 from ssm_ssh.forward.control_line import FIRST_TRY_SECONDS
 from ssm_ssh.forward.supervisor import UNUSED_SECONDS, Supervisor
-from tests.virtual_loop import run_virtually
 from tests.forward.fake_tunnel import FakeOrder
+from tests.virtual_loop import run_virtually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
