@@ -116,7 +116,7 @@ def test_a_mistake_is_told_with_its_place(text: str, line: int, says: str, hint:
 
 def test_what_is_no_text_is_told_with_its_line() -> None:
     """A file saved in another encoding."""
-    assert str(mistake("# mine\n# caf\xe9\n".encode("latin-1"))) == f"{PATH}:2: this is not UTF-8"
+    assert str(mistake("# mine\n# \xe9\n".encode("latin-1"))) == f"{PATH}:2: this is not UTF-8"
 
 
 def test_what_is_nested_beyond_measure_is_told() -> None:
