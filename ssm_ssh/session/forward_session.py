@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from ssm_ssh.errors import HandshakeError, SessionEnded, SessionTimeout, SsmSshError, StreamReset
 from ssm_ssh.session.agent_version import knows_hosts, speaks_mux, wants_keepalive
 from ssm_ssh.session.mux_session import MuxSession
-from ssm_ssh.session.session import Connect, Session, SessionOptions, open_session
+from ssm_ssh.session.session import Session, SessionOptions, open_session
 from ssm_ssh.session.starting import begin_session
 from ssm_ssh.transport.driver import single_cause
 from ssm_ssh.transport.websocket import open_websocket
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ssm_ssh.protocol.data_channel import PathLimits
     from ssm_ssh.protocol.event import SessionReady
+    from ssm_ssh.session.carriage import Connect
     from ssm_ssh.session.document import SessionRequest
     from ssm_ssh.transport.byte_stream import ByteStream
     from ssm_ssh.transport.control_plane import ControlPlane

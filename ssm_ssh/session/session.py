@@ -9,14 +9,12 @@ import time
 import uuid
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from ssm_ssh.errors import (
-    DataChannelLost,
     HandshakeError,
     SessionEnded,
     SessionFailed,
-    SessionLost,
     SessionTimeout,
     SsmSshError,
     StreamReset,
@@ -24,9 +22,9 @@ from ssm_ssh.errors import (
 from ssm_ssh.protocol.data_channel import DataChannel, PathLimits
 from ssm_ssh.protocol.event import ChannelEnded, DataReceived, Event, FlagReceived, SessionReady
 from ssm_ssh.session.agent_version import knows_terminate_flag
-from ssm_ssh.session.ahead import ConnectionAhead, find_route
+from ssm_ssh.session.ahead import ConnectionAhead
+from ssm_ssh.session.carriage import STREAM_SECONDS, Carriage, Connect
 from ssm_ssh.session.ending import end_session, explain_ending
-from ssm_ssh.session.outage import Outage, is_lasting, may_pass
 from ssm_ssh.session.port_stream import PortStream
 from ssm_ssh.session.uninterrupted import uninterrupted
 from ssm_ssh.transport.driver import Driver, single_cause
@@ -34,26 +32,16 @@ from ssm_ssh.transport.websocket import open_websocket
 from ssm_ssh.wire.payload import SessionType
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from ssm_ssh.transport.connection import Connection, Route
     from ssm_ssh.transport.control_plane import ControlPlane, StartedSession
-    from ssm_ssh.transport.driver import MessageSocket
-    from ssm_ssh.transport.stream_url import StreamAddress
 
 _log = logging.getLogger(__name__)
 
-# Ours: how long one try for a stream may take, a first stream with all its tries, and an agent to speak.
-STREAM_SECONDS: Final = 15.0
-# A try that begins in time may end so much later: cut short, it would say nothing about the reason.
-LAST_TRY_SECONDS: Final = 2.0
-# Specification: the agent waits so long for the client's answer (protocol 5.3); later nobody is there.
-OPEN_SECONDS: Final = 15.0
+# Ours: how long an agent may take to speak.
 HANDSHAKE_SECONDS: Final = 30.0
 # Ours: how long a session may take to end after the flag; the agent drains for up to two (protocol 7.2).
 FLAG_SECONDS: Final = 3.0
-# Specification: the service closes every stream hourly with this code; it means "resume" (protocol 2.4).
-_ORDERLY_CLOSE: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,27 +59,12 @@ class SessionOptions:
     limits: PathLimits | None = None
 
 
-class Connect(Protocol):
-    """What opens a stream: ``open_websocket``, or a test's own."""
-
-    async def __call__(
-        self,
-        address: StreamAddress,
-        route: Route,
-        *,
-        headers: Mapping[str, str],
-        ahead: Connection | None,
-        timeout_seconds: float,
-    ) -> MessageSocket:
-        """See ``open_websocket``."""
-
-
 class Session:
     """One live session; made by ``open_session``.
 
     Attributes:
+        session_id: The id that AWS gave it.
         stream: The port's bytes, once ``wait_ready`` has returned.
-        resumes: How often a lost stream was replaced.
         received_bytes: How much of the port's bytes has arrived.
     """
 
@@ -105,10 +78,8 @@ class Session:
         connect: Connect,
     ) -> None:
         self._control_plane = control_plane
-        self._started = started
+        self.session_id = started.session_id
         self._options = options
-        self._ahead = ahead
-        self._open_stream = connect
         self._channel = DataChannel(
             client_id=str(uuid.uuid4()),
             wall_clock_ms=lambda: time.time_ns() // 1_000_000,
@@ -117,21 +88,22 @@ class Session:
         )
         self._driver = Driver(self._channel, self._deliver, self._wait_room)
         self.stream = PortStream(self._channel, self._driver)
+        self._carriage = Carriage(
+            control_plane,
+            started,
+            self._channel,
+            self._driver,
+            ahead=ahead,
+            connect=connect,
+            resume_seconds=options.resume_seconds,
+            has_worked=lambda: self._ready is not None,
+        )
         self._ready: SessionReady | None = None
         self._heed_flag: Callable[[int], None] | None = None
         self._failure: SsmSshError | None = None
-        self._is_opened = False
-        self._is_streaming = False
         self._is_carried = True
-        # The service has said that the session is over; until then it must be terminated.
-        self._is_over = False
-        self.resumes = 0
+        self._is_closed_by_service = False
         self.received_bytes = 0
-
-    @property
-    def session_id(self) -> str:
-        """The id that AWS gave it."""
-        return self._started.session_id
 
     @property
     def is_live(self) -> bool:
@@ -141,7 +113,12 @@ class Session:
     @property
     def is_streaming(self) -> bool:
         """Whether a stream is there; if not, it is being opened or resumed, or all is over."""
-        return self._is_streaming
+        return self._carriage.is_streaming
+
+    @property
+    def resumes(self) -> int:
+        """How often a lost stream was replaced."""
+        return self._carriage.resumes
 
     @property
     def failure(self) -> SsmSshError | None:
@@ -180,7 +157,7 @@ class Session:
             SsmSshError: Why the session ended first.
         """
         # A stream that does not open has limits of its own, and errors that say more.
-        await self._driver.wait_for(lambda: self._is_opened or not self._is_carried)
+        await self._driver.wait_for(lambda: self._carriage.is_opened or not self._is_carried)
         try:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
                 await self._driver.wait_for(lambda: self._ready is not None or not self._is_carried)
@@ -216,12 +193,12 @@ class Session:
         """Wait until the session has ended, however; ``failure`` tells why."""
         await self._driver.wait_for(lambda: not self._is_carried)
 
-    # --- one task's life: carry, resume, carry … ---
+    # --- one task's life ---
 
     async def carry(self) -> None:
         """Keep the channel on a stream until the session ends; why it ended is told by the stream."""
         try:
-            await self._carry()
+            await self._carriage.run()
         except SsmSshError as failure:
             self._failure = failure
         except BaseException:
@@ -232,109 +209,6 @@ class Session:
             self._is_carried = False
             self._channel.close()
             self.stream.finish(self._failure)
-
-    async def _carry(self) -> None:
-        outage = Outage(asyncio.get_running_loop().time(), OPEN_SECONDS)
-        while True:
-            failure = await self._carry_once(outage)
-            if failure is None:
-                return
-            _log.info("session %s: %s; resuming", self.session_id, failure)
-            self._started = await self._resume(outage, failure)
-
-    async def _carry_once(self, outage: Outage) -> SsmSshError | None:
-        """Carry the channel on one stream. Returns None at the session's end, else what may pass."""
-        try:
-            socket = await self._connect(outage)
-            try:
-                await self._drive(socket, outage)
-            finally:
-                await socket.close()
-        except SsmSshError as failure:
-            if not may_pass(failure) or (self._ready is None and is_lasting(failure)):
-                raise
-            return failure
-        return None
-
-    async def _connect(self, outage: Outage) -> MessageSocket:
-        """A stream with the channel opened on it."""
-        loop = asyncio.get_running_loop()
-        seconds = min(STREAM_SECONDS, max(LAST_TRY_SECONDS, outage.seconds_left(loop.time())))
-        deadline = loop.time() + seconds
-        # Where token and signature go is checked anew for every stream URL, before either leaves.
-        address = self._control_plane.stream_address(self._started)
-        try:
-            async with asyncio.timeout_at(deadline):
-                headers = await asyncio.to_thread(self._control_plane.stream_headers, address)
-                route = await find_route(self._control_plane, address)
-                ahead = await self._ahead.take(address)
-        except TimeoutError:
-            raise DataChannelLost(f"it could not be opened within {seconds:g} seconds") from None
-        socket = await self._open_stream(
-            address, route, headers=headers, ahead=ahead, timeout_seconds=max(0.0, deadline - loop.time())
-        )
-        if self._is_opened:
-            self._channel.reopen(self._started.token, loop.time())
-        else:
-            self._channel.open(self._started.token)
-            self._is_opened = True
-            self._driver.progress.set()
-        return socket
-
-    async def _drive(self, socket: MessageSocket, outage: Outage) -> None:
-        """Run the channel on an open stream until one of them ends."""
-        loop = asyncio.get_running_loop()
-        opened_at, heard = loop.time(), self._driver.messages_heard
-        self._is_streaming = True
-        try:
-            await self._driver.run(socket)
-        except DataChannelLost as failure:
-            now = loop.time()
-            self._channel.connection_lost(now, is_orderly=failure.close_code == _ORDERLY_CLOSE)
-            outage.stream_lost(
-                now,
-                self._options.resume_seconds,
-                lived_seconds=now - opened_at,
-                has_heard=self._driver.messages_heard > heard,
-            )
-            raise
-        finally:
-            self._is_streaming = False
-            self._driver.progress.set()
-
-    async def _resume(self, outage: Outage, failure: SsmSshError) -> StartedSession:
-        """A new token and URL for the session.
-
-        Raises:
-            SessionLost: If that was not to be had in time.
-            SessionFailed: If the service says that the session is over.
-            SsmSshError: ``failure`` itself, if the session never got to work: its hint says what to do.
-        """
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(outage.next_pause(loop.time()))
-            if outage.seconds_left(loop.time()) <= 0:
-                break
-            try:
-                resumed = await asyncio.to_thread(self._control_plane.resume_session, self.session_id)
-            except SsmSshError as error:
-                if not may_pass(error):
-                    raise
-                failure = error
-                continue
-            if resumed is None:
-                self._is_over = True
-                if self._ready is None:
-                    # The agent gave up while we could not come: why we could not is the news.
-                    raise failure
-                raise explain_ending(self.session_id, "it ended while its stream was away")
-            self.resumes += 1
-            return resumed
-        if self._ready is None:
-            raise failure
-        raise SessionLost(
-            f"session {self.session_id} could not be resumed within {outage.seconds:g} seconds: {failure}"
-        ) from failure
 
     def _deliver(self, event: Event) -> None:
         match event:
@@ -350,7 +224,7 @@ class Session:
                 if self._heed_flag is not None:
                     self._heed_flag(flag)
             case ChannelEnded(output, is_whole):
-                self._is_over = True
+                self._is_closed_by_service = True
                 if output:
                     self._failure = explain_ending(self.session_id, output)
                 elif not is_whole:
@@ -361,18 +235,24 @@ class Session:
 
     # --- the end ---
 
+    @property
+    def _is_over(self) -> bool:
+        """Whether the service has said that the session is over; until then it must be terminated."""
+        return self._is_closed_by_service or self._carriage.is_session_over
+
     async def terminate(self) -> None:
         """End the session at the service unless it is over: by the flag where that works, else by the API."""
         # Nobody reads any more, and what is unread must not stand before the word that the session is over.
         await self.stream.close()
         if self._is_over:
             return
-        if self._ready is not None and self._is_streaming and knows_terminate_flag(self._ready.agent_version):
+        ready = self._ready if self.is_streaming else None
+        if ready is not None and knows_terminate_flag(ready.agent_version):
             self._channel.terminate()
             self._driver.wake()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(FLAG_SECONDS):
-                    await self._driver.wait_for(lambda: not self._is_streaming)
+                    await self._driver.wait_for(lambda: not self.is_streaming)
         if not self._is_over:
             await asyncio.to_thread(end_session, self._control_plane, self.session_id)
 

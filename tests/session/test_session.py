@@ -22,14 +22,8 @@ from ssm_ssh.errors import (
     StreamReset,
 )
 from ssm_ssh.protocol.data_channel import PathLimits
-from ssm_ssh.session.session import (
-    HANDSHAKE_SECONDS,
-    LAST_TRY_SECONDS,
-    OPEN_SECONDS,
-    STREAM_SECONDS,
-    Session,
-    SessionOptions,
-)
+from ssm_ssh.session.carriage import LAST_TRY_SECONDS, OPEN_SECONDS, STREAM_SECONDS
+from ssm_ssh.session.session import HANDSHAKE_SECONDS, Session, SessionOptions
 from tests.session.stage import SESSION_ID, SIGNATURE, TOKEN, Stage
 from tests.virtual_loop import run_virtually, virtual_loop
 
