@@ -27,10 +27,9 @@ if TYPE_CHECKING:
 
     from ssm_ssh.transport.stream_url import StreamAddress
 
-# Specification: what a session's caller is allowed or not, and so what the step is called (protocol.md
-# section 2).
+# Specification: what a session's caller is allowed or not, and so what the step is called (protocol 2).
 OPERATION: Final = "OpenDataChannel"
-# Specification: the official client's limit for dial and upgrade together (protocol.md section 2.1).
+# Specification: the official client's limit for dial and upgrade together (protocol 2.1).
 OPEN_TIMEOUT_SECONDS: Final = 45.0
 # Ours: a peer that does not answer the end of TLS is left without one.
 TLS_SHUTDOWN_SECONDS: Final = 0.5

@@ -40,13 +40,13 @@ if TYPE_CHECKING:
 
     from ssm_ssh.transport.endpoint import Endpoints
 
-# Specification: the name that the stream's upgrade is signed for (protocol.md section 2.1).
+# Specification: the name that the stream's upgrade is signed for (protocol 2.1).
 _STREAM_SERVICE: Final = "ssmmessages"
 # Specification: the most DescribeInstanceInformation returns at once.
 _PAGE_SIZE: Final = 50
 # Ours: who has more nodes of one name than this needs another way to say which; bounds time and memory.
 _MOST_PAGES: Final = 20
-# Specification: how terminating an ended session is answered (protocol.md section 1.2).
+# Specification: how terminating an ended session is answered (protocol 1.2).
 _ENDED_CODE: Final = "DoesNotExistException"
 _ENDED_WORDS: Final = "not in a valid state"
 
@@ -176,7 +176,7 @@ class ControlPlane:
             if error.code == _ENDED_CODE:
                 return None
             raise
-        # Protocol section 2.4: an ended session is answered without a token.
+        # Protocol 2.4: an ended session is answered without a token.
         if not answer.get("TokenValue"):
             return None
         if answer.get("SessionId", session_id) != session_id:
@@ -269,7 +269,7 @@ class ControlPlane:
         headers = {"User-Agent": self._user_agent}
         if is_presigned(address.query):
             return headers
-        # Protocol section 2.1: the canonical query is the decoded one, encoded again (a literal + is a
+        # Protocol 2.1: the canonical query is the decoded one, encoded again (a literal + is a
         # space), while the URL goes out verbatim. The signer does so for parameters and not for a URL.
         request = AWSRequest(
             "GET",

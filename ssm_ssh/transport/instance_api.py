@@ -31,7 +31,7 @@ class InstanceApi:
             RemoteProtocolError: If the answer is no base64.
         """
         answer = self._calls.call("ec2", "GetPasswordData", InstanceId=node_id)
-        # Protocol section 10.3: between line ends.
+        # Protocol 10.3: between line ends.
         text = "".join(str(answer.get("PasswordData") or "").split())
         try:
             return base64.b64decode(text, validate=True)

@@ -1,7 +1,7 @@
 """Calls to one AWS service that speaks JSON 1.1: signed, sent, tried again within bounds, errors told apart.
 
-The wire is docs/reference/protocol.md, section 1. Everything that must not be home-made is botocore's:
-signer, HTTP session, back-off.
+What is on the wire stands in protocol 1. Everything that must not be home-made is botocore's: signer, HTTP
+session, back-off.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """AWS's error answers → exceptions: which class, whose words, and the next thing to try.
 
-Codes are those of docs/reference/protocol.md, section 1, and the unmodelled ones that every service sends.
+The codes are those of protocol 1, and the unmodelled ones that every service sends.
 """
 
 from __future__ import annotations

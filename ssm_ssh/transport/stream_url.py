@@ -33,7 +33,7 @@ _STREAM_URL: Final = re.compile(
     r"(?:\?(?P<query>[A-Za-z0-9\-._~!$&'()*+,;=:@/?%]*))?"
 )
 _ENDPOINT_URL: Final = re.compile(rf"(?P<scheme>wss?|https?)://{_AUTHORITY}(?P<path>/[^?#\s]*)?")
-# Specification: a user's or role session's name, a hyphen and an id (protocol.md section 1.1).
+# Specification: a user's or role session's name, a hyphen and an id (protocol 1.1).
 _SESSION_ID: Final = re.compile(r"[A-Za-z0-9_+=,.@-]{1,96}")
 # Of these characters only the four that a URL may reasonably write as an escape are accepted as one.
 _SESSION_ID_IN_PATH: Final = re.compile(r"(?:[A-Za-z0-9_+=,.@-]|%40|%2[BbCc]|%3[Dd])+")
@@ -174,7 +174,7 @@ def address_of_host(host: str) -> StreamAddress:
 
 
 def is_presigned(query: str) -> bool:
-    """Whether a stream URL's query already carries a signature (protocol.md section 2.1)."""
+    """Whether a stream URL's query already carries a signature (protocol 2.1)."""
     return any(unquote(pair).lower().startswith("x-amz-") for pair in query.split("&"))
 
 

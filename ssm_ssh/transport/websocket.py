@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ssm_ssh.transport.connection import Connection, Route
     from ssm_ssh.transport.stream_url import StreamAddress
 
-# Ours: sixteen times the largest message an agent was seen to accept is no message (protocol.md section 2.5).
+# Ours: sixteen times the largest message an agent was seen to accept is no message (protocol 2.5).
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 # Ours: of messages that nobody has received yet; above it the socket is not read, and the peer waits.
 INCOMING_LIMIT_BYTES: Final = 4 * 1024 * 1024
@@ -37,7 +37,7 @@ _OUTGOING_LIMIT_BYTES: Final = 128 * 1024
 _MESSAGE_COST_BYTES: Final = 128
 # Ours: how long bytes already written may take to leave when we close.
 _CLOSE_SECONDS: Final = 0.5
-# Specification: what the official client sends (protocol.md section 2.3).
+# Specification: what the official client sends (protocol 2.3).
 _PING_PAYLOAD: Final = b"keepalive"
 
 _REFUSAL_HINTS: Final = {

@@ -1,6 +1,6 @@
 """Agent messages: the binary unit of a data channel, one to a WebSocket message.
 
-Layout, big-endian (docs/reference/protocol.md, section 3):
+Layout, big-endian (protocol 3):
 
     offset  bytes  field
          0      4  header length   offset of the payload length: 116, or 112 without a payload type

@@ -3,7 +3,7 @@
 Readers are strict about what they need and silent about what they do not know: a missing or mistyped field
 that matters is a ``MalformedMessage``, an unknown field is ignored. JSON is what Go, on the other side, takes
 for it: UTF-8, no ``NaN``, integers of 64 bits, null as good as absent; texts can always be written again.
-Layouts are those of docs/reference/protocol.md, sections 2.2, 3.2, 4.2, 5.2, 6.2 and 6.3.
+The layouts are those of protocol 2.2, 3.2, 4.2, 5.2, 6.2 and 6.3.
 
 A payload may hold a token or a key, so no error shows any of it, carries it or has a cause that does.
 """

@@ -1,6 +1,6 @@
 """smux frames, version 1: what a multiplexing port session carries instead of one connection's bytes.
 
-Layout, little-endian (docs/reference/protocol.md, section 7.4), unlike everything else on the wire:
+Layout, little-endian (protocol 7.4), unlike everything else on the wire:
 
     offset  bytes  field
          0      1  version     1; any other value is malformed

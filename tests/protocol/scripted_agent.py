@@ -1,4 +1,4 @@
-"""An agent to talk to: what docs/reference/protocol.md says of one, section 4.3's agent column above all.
+"""An agent to talk to: what the protocol says of one, protocol 4.3's agent column above all.
 
 It shares the wire floor with the client and nothing else, so that a mistake cannot stand on both sides.
 """

@@ -1,4 +1,4 @@
-"""An agent in memory: enough of protocol sections 4, 5 and 12 for a session to live on."""
+"""An agent in memory: enough of protocol 4, 5 and 12 for a session to live on."""
 
 from __future__ import annotations
 

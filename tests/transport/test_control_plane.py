@@ -131,7 +131,7 @@ def test_resume(ask: Callable[..., Any]) -> None:
     ],
 )
 def test_resume_of_a_session_that_is_over(ask: Callable[..., Any], answer: Answer) -> None:
-    """Both ways of saying so are understood (protocol section 2.4)."""
+    """Both ways of saying so are understood (protocol 2.4)."""
     assert ask(lambda plane: plane.resume_session(SESSION), answer)[0] is None
 
 
@@ -289,7 +289,7 @@ def test_a_foreign_stream_url_is_refused_before_a_byte_leaves(monkeypatch: pytes
 
 
 def test_the_upgrades_canonical_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Protocol section 2.1, byte for byte: the query is decoded, a plus is a space, and encoded again."""
+    """Protocol 2.1, byte for byte: the query is decoded, a plus is a space, and encoded again."""
     seen: list[str] = []
     canonical_request = SigV4Auth.canonical_request
 

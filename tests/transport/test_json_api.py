@@ -79,7 +79,7 @@ def refused_by(*answers: Answer) -> tuple[ControlPlaneError | RemoteProtocolErro
 
 @pytest.mark.usefixtures("aws_home")
 def test_what_is_on_the_wire() -> None:
-    """Protocol section 1: POST of JSON 1.1 with the operation in a header, signed for ssm."""
+    """Protocol 1: POST of JSON 1.1 with the operation in a header, signed for ssm."""
     answer, service = calling(FINE)
     assert answer == {"Status": "connected"}
     (request,) = service.requests

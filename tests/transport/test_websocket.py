@@ -219,7 +219,7 @@ def test_pings_are_heard_and_answered() -> None:
 
 
 def test_the_services_hourly_bye() -> None:
-    """What was sent before the close frame is delivered, then the code is told (protocol section 2.4)."""
+    """What was sent before the close frame is delivered, then the code is told (protocol 2.4)."""
 
     async def bye(socket: web.WebSocketResponse) -> None:
         await socket.send_bytes(b"last")
