@@ -93,7 +93,16 @@ def test_a_folder_that_others_reach_is_refused(folder: Path, wide: int) -> None:
 
 
 def test_a_folder_of_another_user_is_refused(folder: Path) -> None:
-    """As on a machine where somebody was here first: neither used nor asked anything."""
+    """Even by root."""
+    need_root()
+    (folder / "ssm-ssh").mkdir(mode=0o700)
+    os.chown(folder / "ssm-ssh", 65_534, 65_534)
+    with pytest.raises(InvalidOption, match=r"belongs to another user \(uid 65534\)"):
+        find_place()
+
+
+def test_nobody_is_asked_in_a_folder_of_another_user(folder: Path) -> None:
+    """As on a machine where somebody was here first."""
     need_root()
     find_place()
     folder.chmod(0o755)
@@ -127,6 +136,19 @@ def test_a_user_without_a_home_is_told(folder: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Path, "home", homeless)
     with pytest.raises(InvalidOption, match="no home folder"):
         find_place()
+
+
+def test_windows_has_no_supervisor_to_ask(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Said at once, with what works there; the log's folder is had without a look at modes."""
+    (folder / "ssm-ssh").mkdir(mode=0o755)
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder))
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(InvalidOption, match="need Unix sockets") as caught:
+        find_place()
+    assert "--foreground" in str(caught.value.hint)
+    assert state_folder() == folder / "ssm-ssh"
+    with pytest.raises(AssertionError), hold_lock(folder / "lock"):
+        pass
 
 
 def test_a_lock_is_held_by_one(folder: Path) -> None:

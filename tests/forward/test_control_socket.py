@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ssm_ssh.errors import InvalidOption, SupervisorUnreachable
+from ssm_ssh.errors import InvalidForward, InvalidOption, SupervisorUnreachable
 from ssm_ssh.forward import control_client, control_server
 from ssm_ssh.forward.control_client import ask_supervisor
 from ssm_ssh.forward.control_line import LARGEST_LINE_BYTES, account_digests, decode_line, encode_line
@@ -272,6 +272,43 @@ def test_a_supervisor_that_hangs_is_told(place: ControlPlace, monkeypatch: pytes
         assert ask_supervisor(place, {"verb": "status"}) is None
 
 
+def test_who_does_not_wait_for_the_answer_harms_nobody(place: ControlPlace) -> None:
+    """Ctrl-C in ``up``: the tunnels are brought up all the same."""
+
+    async def scenario() -> None:
+        async with supervisor(place):
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(str(place.socket))
+                connection.sendall(encode_line(up()))
+            answer = await asyncio.to_thread(ask_supervisor, place, up())
+            assert answer is not None
+            assert [tunnel["name"] for tunnel in answer["tunnels"]] == ["db"]
+
+    asyncio.run(scenario(), debug=True)
+
+
+def test_a_place_that_is_taken_is_told(place: ControlPlace) -> None:
+    """A file of the user's is not replaced; the error is one, not a group."""
+    place.socket.write_text("mine")
+    with pytest.raises(InvalidForward, match="is there already"):
+        asyncio.run(run_supervisor(place, [], ready=lambda: None), debug=True)
+    assert place.socket.read_text() == "mine"
+
+
+def test_a_socket_of_another_kind_is_told(place: ControlPlace) -> None:
+    """It cannot be connected to, and that is not the same as nobody there."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        other.bind(str(place.socket))
+        with pytest.raises(SupervisorUnreachable, match="cannot be reached"):
+            ask_supervisor(place, {"verb": "status"})
+
+
+def test_a_supervisor_that_is_killed_meanwhile_is_none(place: ControlPlace) -> None:
+    """Its connections break unanswered."""
+    with answering(place, b"", hears=False):
+        assert ask_supervisor(place, {"verb": "status"}) is None
+
+
 def test_a_socket_that_is_none_is_told(place: ControlPlace) -> None:
     """A file in its place is no supervisor; nothing at all is simply none."""
     assert ask_supervisor(place, {"verb": "status"}) is None
@@ -283,11 +320,12 @@ def test_a_socket_that_is_none_is_told(place: ControlPlace) -> None:
 class answering:  # noqa: N801 -- reads as a statement
     """Something listens in the supervisor's place and says ``answer``, or nothing for a while."""
 
-    def __init__(self, place: ControlPlace, answer: bytes | None) -> None:
+    def __init__(self, place: ControlPlace, answer: bytes | None, *, hears: bool = True) -> None:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(place.socket))
         self._listener.listen()
         self._answer = answer
+        self._hears = hears
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._serve)
 
@@ -302,7 +340,10 @@ class answering:  # noqa: N801 -- reads as a statement
     def _serve(self) -> None:
         connection, _ = self._listener.accept()
         with connection:
-            connection.recv(65_536)
+            if self._hears:
+                connection.recv(65_536)
+            else:
+                connection.recv(1, socket.MSG_PEEK)
             if self._answer is None:
                 self._is_over.wait(20)
             else:

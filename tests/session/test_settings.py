@@ -116,6 +116,16 @@ def test_the_file_is_found_where_the_system_keeps_such_files(
     assert load_settings() is not None
 
 
+def test_a_user_without_a_home_has_no_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in some containers; that is no mistake."""
+
+    def homeless() -> Path:
+        raise RuntimeError
+
+    monkeypatch.setattr(type(home), "home", homeless)
+    assert load_settings() is None
+
+
 def test_a_named_file_must_be_there(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who names one relies on it; an empty name is none, and /dev/null is an empty file."""
     monkeypatch.setenv("SSM_SSH_CONFIG", str(home / "mine.toml"))
