@@ -215,10 +215,9 @@ def test_another_user_is_refused(place: ControlPlace, caplog: pytest.LogCaptureF
             _, err = await say()
             assert "Permission denied" in err
             place.socket.chmod(0o666)
-            out, err = await say()
-            # Refused unread: the end, or a reset.
+            out, _ = await say()
+            # Refused unread: that may be an end, a reset or a broken pipe.
             assert "version" not in out, out
-            assert out == "b''\n" or "reset" in err
 
     asyncio.run(scenario(), debug=True)
     assert "another user of this machine (uid 65534) was refused" in caplog.messages

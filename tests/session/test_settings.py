@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from ssm_ssh.errors import InvalidOption
 from ssm_ssh.session.settings import Alias, ChosenTarget, Defaults, Settings, choose_target
 from ssm_ssh.session.settings_file import load_settings
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SETTINGS = Settings(
     defaults=Defaults(profile="default-profile", region="default-region"),
@@ -122,7 +119,7 @@ def test_a_user_without_a_home_has_no_file(home: Path, monkeypatch: pytest.Monke
     def homeless() -> Path:
         raise RuntimeError
 
-    monkeypatch.setattr(type(home), "home", homeless)
+    monkeypatch.setattr(Path, "home", homeless)
     assert load_settings() is None
 
 
