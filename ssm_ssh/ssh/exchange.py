@@ -46,6 +46,8 @@ class Exchange:
         self._local = local
         self._remote = remote
         self._has_received = False
+        # When the agent last took something of what is sent, or the start.
+        self._uploaded_at = 0.0
         # Since when the remote side has been waited for; None while the local side is.
         self._quiet_since: float | None = None
 
@@ -56,6 +58,7 @@ class Exchange:
             SessionTimeout: If the node never sends a byte.
             SsmSshError: Why the session ended, if that was no normal end.
         """
+        self._uploaded_at = asyncio.get_running_loop().time()
         try:
             async with asyncio.TaskGroup() as tasks:
                 download = tasks.create_task(self._download())
@@ -94,6 +97,7 @@ class Exchange:
             except SsmSshError:
                 # The download meets the same end, behind the last bytes, and tells it.
                 return
+            self._uploaded_at = asyncio.get_running_loop().time()
         await self._deliver_rest()
         await self._linger()
         download.cancel()
@@ -122,13 +126,17 @@ class Exchange:
                 return
 
     async def _watch_silence(self) -> None:
+        loop = asyncio.get_running_loop()
         await asyncio.sleep(SILENCE_TOLD_SECONDS)
         if not self._has_received:
             _log.warning("the node has not sent a byte for %g seconds; waiting", SILENCE_TOLD_SECONDS)
-        await asyncio.sleep(SILENCE_SECONDS - SILENCE_TOLD_SECONDS)
-        if not self._has_received:
-            raise SessionTimeout(
-                "waiting for the node's first byte",
-                SILENCE_SECONDS,
-                hint="most often nothing listens on that port of the node: is sshd running there?",
-            )
+        while not self._has_received:
+            # A server may listen to a long upload without a word; one that nobody has connected takes nothing.
+            left = self._uploaded_at + SILENCE_SECONDS - loop.time()
+            if left <= 0:
+                raise SessionTimeout(
+                    "waiting for the node's first byte",
+                    SILENCE_SECONDS,
+                    hint="most often nothing listens on that port of the node: is sshd running there?",
+                )
+            await asyncio.sleep(left)

@@ -235,6 +235,21 @@ def test_silence_is_told_and_then_ends_it(caplog: pytest.LogCaptureFixture) -> N
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
 
+def test_a_long_upload_may_be_listened_to_in_silence() -> None:
+    """Symptom: an upload that was being taken was ended after 75 seconds because nothing had come back."""
+
+    async def scenario() -> None:
+        pair = Pair()
+        for number in range(1, 5):
+            pair.local.gives_at(50.0 * number, b"more")
+        pair.remote.gives_at(210.0, b"done", b"")
+        await pair.run()
+        assert pair.remote.written == b"more" * 4
+        assert pair.local.written == b"done"
+
+    run_virtually(scenario())
+
+
 def test_one_byte_breaks_the_silence(caplog: pytest.LogCaptureFixture) -> None:
     """Who has spoken once may be silent for ever."""
 
