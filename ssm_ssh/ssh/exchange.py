@@ -131,7 +131,7 @@ class Exchange:
         if not self._has_received:
             _log.warning("the node has not sent a byte for %g seconds; waiting", SILENCE_TOLD_SECONDS)
         while not self._has_received:
-            # A server may listen to a long upload without a word; one that nobody has connected takes nothing.
+            # A server may listen to a long upload without a word; one that is not there takes nothing.
             left = self._uploaded_at + SILENCE_SECONDS - loop.time()
             if left <= 0:
                 raise SessionTimeout(
