@@ -37,6 +37,7 @@ COMMANDS: Final[dict[str, _Command]] = {
     "down": _Command("ssm_ssh.cli.down", "ends tunnels that are up in the background"),
     "status": _Command("ssm_ssh.cli.status", "the tunnels in the background, as a table or as JSON"),
     "db": _Command("ssm_ssh.cli.db", "a database by its AWS name, on localhost"),
+    "eks": _Command("ssm_ssh.cli.eks", "a kubeconfig for a private EKS cluster, through a node"),
     "rdp": _Command("ssm_ssh.cli.rdp", "the remote desktop of a Windows node, password included"),
     "emulator": _Command("ssm_ssh.cli.emulator", "a stand-in of Session Manager and its nodes, on localhost"),
     "demo": _Command(
