@@ -10,6 +10,7 @@ import importlib
 import os
 import shutil
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import pytest
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 # Where servers live that are not on an ordinary user's PATH.
-_SERVER_FOLDERS: Final = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/lib/openssh", "/usr/libexec")
+_SERVER_FOLDERS: Final = (
+    *("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/lib/openssh", "/usr/libexec"),
+    # Debian keeps each release of PostgreSQL in a folder of its own.
+    *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)),
+)
 
 
 def is_ci() -> bool:
