@@ -30,6 +30,16 @@ class _Phase(Enum):
     READY = auto()  # data may flow, both ways
 
 
+# What an agent that is ready must not send; other types, a newer one may.
+_HANDSHAKE_TYPES: Final = frozenset(
+    {
+        PayloadType.HANDSHAKE_REQUEST,
+        PayloadType.HANDSHAKE_COMPLETE,
+        PayloadType.ENCRYPTION_CHALLENGE_REQUEST,
+    }
+)
+
+
 class AgentStream:
     """Puts the agent's messages in order and turns them into events. Memory: the inbox's limits."""
 
@@ -99,12 +109,3 @@ class AgentStream:
         self._phase = _Phase.READY
         session_type, properties = self._announced.session_type, self._announced.properties
         self._events.append(SessionReady(session_type, properties, self._agent_version, customer_message))
-
-
-_HANDSHAKE_TYPES: Final = frozenset(
-    {
-        PayloadType.HANDSHAKE_REQUEST,
-        PayloadType.HANDSHAKE_COMPLETE,
-        PayloadType.ENCRYPTION_CHALLENGE_REQUEST,
-    }
-)

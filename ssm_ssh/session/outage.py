@@ -23,8 +23,6 @@ _FIRST_PAUSE_SECONDS: Final = 0.25
 _LAST_PAUSE_SECONDS: Final = 10.0
 # Ours: a thousand clients that lost one gateway shall not come back at one moment.
 _JITTER: Final = 0.25
-
-
 # Ours: a stream that lived so long had not failed to open, even if nobody had anything to say on it: the
 # heartbeat would have found it dead.
 _PROVEN_SECONDS: Final = 30.0

@@ -25,6 +25,7 @@ from ssm_ssh.session.agent_version import knows_terminate_flag
 from ssm_ssh.session.ahead import ConnectionAhead
 from ssm_ssh.session.carriage import STREAM_SECONDS, Carriage, Connect
 from ssm_ssh.session.ending import end_session, explain_ending
+from ssm_ssh.session.limits import DEFAULT_RESUME_MINUTES
 from ssm_ssh.session.port_stream import PortStream
 from ssm_ssh.session.uninterrupted import uninterrupted
 from ssm_ssh.transport.driver import Driver, single_cause
@@ -54,7 +55,7 @@ class SessionOptions:
         limits: What is known about the way to the region.
     """
 
-    resume_seconds: float = 600.0
+    resume_seconds: float = 60.0 * DEFAULT_RESUME_MINUTES
     payload_bytes: int | None = None
     limits: PathLimits | None = None
 

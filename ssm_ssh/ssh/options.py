@@ -1,9 +1,11 @@
-"""What one run of the ProxyCommand helper is asked for."""
+"""The words of a ProxyCommand, read and checked."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from ssm_ssh.session.limits import DEFAULT_RESUME_MINUTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,5 +31,5 @@ class ProxyOptions:
     reason: str | None = None
     document_name: str | None = None
     parameters: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    resume_seconds: float = 600.0
+    resume_seconds: float = 60.0 * DEFAULT_RESUME_MINUTES
     payload_bytes: int | None = None

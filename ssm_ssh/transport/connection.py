@@ -18,6 +18,7 @@ from websockets.streams import StreamReader
 from websockets.uri import WebSocketURI
 
 from ssm_ssh.errors import InvalidOption
+from ssm_ssh.transport.stream_url import OPEN_DATA_CHANNEL
 from ssm_ssh.transport.unreachable import ProxyRefusal, unreachable
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
     from ssm_ssh.transport.stream_url import StreamAddress
 
-# Specification: what a session's caller is allowed or not, and so what the step is called (protocol 2).
-OPERATION: Final = "OpenDataChannel"
 # Specification: the official client's limit for dial and upgrade together (protocol 2.1).
 OPEN_TIMEOUT_SECONDS: Final = 45.0
 # Ours: a peer that does not answer the end of TLS is left without one.
@@ -95,9 +94,9 @@ async def open_connection(
                 return await _connect(address, route.ssl_context if address.is_tls else None)
             return await _connect_through(proxy, address, route.ssl_context)
     except _ProxyUnreachable as error:
-        raise unreachable(OPERATION, address.host, error, is_proxy=True) from error.__cause__
+        raise unreachable(OPEN_DATA_CHANNEL, address.host, error, is_proxy=True) from error.__cause__
     except (OSError, ProxyRefusal) as error:
-        raise unreachable(OPERATION, address.host, error) from error
+        raise unreachable(OPEN_DATA_CHANNEL, address.host, error) from error
 
 
 def abort(transport: asyncio.Transport) -> None:

@@ -31,7 +31,13 @@ from ssm_ssh.transport.aws_session import open_session
 from ssm_ssh.transport.credentials import Credentials
 from ssm_ssh.transport.endpoint import resolve_endpoints
 from ssm_ssh.transport.json_api import JsonApi, JsonService
-from ssm_ssh.transport.stream_url import StreamAddress, address_of_host, check_stream_url, is_presigned
+from ssm_ssh.transport.stream_url import (
+    OPEN_DATA_CHANNEL,
+    StreamAddress,
+    address_of_host,
+    check_stream_url,
+    is_presigned,
+)
 from ssm_ssh.transport.trust import ca_bundle, client_context
 
 if TYPE_CHECKING:
@@ -276,7 +282,7 @@ class ControlPlane:
             f"{'https' if address.is_tls else 'http'}://{address.netloc}{address.path}",
             params=parse_qsl(address.query, keep_blank_values=True),
         )
-        SigV4Auth(self._credentials.current("OpenDataChannel"), _STREAM_SERVICE, self.region).add_auth(
+        SigV4Auth(self._credentials.current(OPEN_DATA_CHANNEL), _STREAM_SERVICE, self.region).add_auth(
             request
         )
         return headers | {str(name): str(value) for name, value in request.headers.items()}

@@ -19,6 +19,8 @@ from ssm_ssh.errors import InvalidOption, UntrustedStreamUrl
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+# Specification: the action that opens a stream, as policies and errors name it (protocol 2).
+OPEN_DATA_CHANNEL: Final = "OpenDataChannel"
 # Specification: the path of a data channel, before the session id.
 _PATH_PREFIX: Final = "/v1/data-channel/"
 # Specification: ports a URL means when it names none.
@@ -60,11 +62,6 @@ class StreamAddress:
     def netloc(self) -> str:
         """Host and port as a URL writes them: brackets around IPv6, no port where it is the scheme's own."""
         return _netloc(self.host, self.port, is_tls=self.is_tls)
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether the address is this machine itself."""
-        return is_loopback(self.host)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,19 +139,19 @@ def check_stream_url(
     match = _STREAM_URL.fullmatch(url)
     port = _port(match) if match else None
     if match is None or port is None:
-        raise _refused(url, "it is not of the form wss://HOST/PATH?QUERY")
+        raise UntrustedStreamUrl(url, "it is not of the form wss://HOST/PATH?QUERY")
     if not _is_path_of(session_id, match["path"]):
-        raise _refused(url, f"its path is not {_PATH_PREFIX}{session_id}")
+        raise UntrustedStreamUrl(url, f"its path is not {_PATH_PREFIX}{session_id}")
     host, is_tls = match["host"].strip("[]"), match["scheme"] == "wss"
     if override is not None:
         return _at(override, path=match["path"], query=match["query"])
     if host in hosts:
         if not is_tls or port != _TLS_PORT:
-            raise _refused(url, "the service is reached by wss on port 443 only")
+            raise UntrustedStreamUrl(url, "the service is reached by wss on port 443 only")
     elif ssm_override is None or host != ssm_override.host:
-        raise _refused(url, "its host is not the message gateway of the session's region")
+        raise UntrustedStreamUrl(url, "its host is not the message gateway of the session's region")
     elif not is_tls and not is_loopback(ssm_override.host):
-        raise _refused(url, "it is not encrypted")
+        raise UntrustedStreamUrl(url, "it is not encrypted")
     return StreamAddress(url, host, port, is_tls, match["path"], match["query"] or "")
 
 
@@ -206,9 +203,3 @@ def _at(origin: Origin, *, path: str, query: str | None) -> StreamAddress:
 def _netloc(host: str, port: int, *, is_tls: bool) -> str:
     written = f"[{host}]" if ":" in host else host
     return written if port == (_TLS_PORT if is_tls else _PLAIN_PORT) else f"{written}:{port}"
-
-
-def _refused(url: str, reason: str) -> UntrustedStreamUrl:
-    # A query may hold a signature, and nobody needs it to understand the refusal.
-    shown, mark, _ = url.partition("?")
-    return UntrustedStreamUrl(shown + ("?…" if mark else ""), reason)
