@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any, Final
 import botocore
 from botocore.exceptions import UnknownCredentialError
 from botocore.session import Session
-from botocore.utils import JSONFileCache
+from botocore.utils import JSONFileCache, validate_region_name
 
 from ssm_ssh import __version__
-from ssm_ssh.errors import CredentialsMissing
+from ssm_ssh.errors import CredentialsMissing, InvalidOption, RegionMissing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from botocore.exceptions import BotoCoreError
 
 # As the AWS CLI does, and other SDKs: botocore alone reads only the second.
 _SESSION_VARIABLES: Final = {"region": ("region", ["AWS_REGION", "AWS_DEFAULT_REGION"], None, None)}
@@ -70,6 +72,26 @@ def open_session(
     # The constructor of the chain takes no prompter, and its default reads stdin where there is no terminal.
     chain.get_provider("assume-role")._prompter = ask or ask_on_terminal  # noqa: SLF001 -- no public way in
     return session
+
+
+def open_in_region(*, profile: str | None = None, region: str | None = None) -> tuple[Session, str]:
+    """``open_session``, and the region that it is for.
+
+    Raises:
+        RegionMissing: If no region is configured.
+        BotoCoreError: As ``open_session``, and if there can be no such region.
+    """
+    session = open_session(profile=profile, region=region)
+    region = session.get_config_variable("region")
+    if not region:
+        raise RegionMissing("connect", "", "no region is configured")
+    validate_region_name(region)
+    return session, region
+
+
+def unusable(error: BotoCoreError) -> InvalidOption:
+    """The exception for an AWS configuration that botocore cannot use; its words are put on one line."""
+    return InvalidOption(" ".join(str(error).split()), hint="check --profile, --region and ~/.aws/config")
 
 
 def is_mfa_derived(profiles: Mapping[str, Mapping[str, Any]], name: str) -> bool:

@@ -18,16 +18,14 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import BotoCoreError
 from botocore.httpsession import ProxyConfiguration
-from botocore.utils import get_environ_proxies, validate_region_name
+from botocore.utils import get_environ_proxies
 
 from ssm_ssh.errors import (
     ControlPlaneError,
-    InvalidOption,
-    RegionMissing,
     RemoteProtocolError,
     SsmSshError,
 )
-from ssm_ssh.transport.aws_session import open_session
+from ssm_ssh.transport.aws_session import open_in_region, unusable
 from ssm_ssh.transport.credentials import Credentials
 from ssm_ssh.transport.endpoint import resolve_endpoints
 from ssm_ssh.transport.json_api import JsonApi, JsonService
@@ -119,16 +117,11 @@ class ControlPlane:
             InvalidOption: If the profile, the region, an endpoint or the AWS configuration cannot be used.
         """
         try:
-            session = open_session(profile=profile, region=region)
-            region = session.get_config_variable("region")
-            if not region:
-                raise RegionMissing("connect", "", "no region is configured")
-            validate_region_name(region)
+            session, region = open_in_region(profile=profile, region=region)
             endpoints = resolve_endpoints(session, region, stream_endpoint=stream_endpoint)
             bundle = ca_bundle(session)
         except BotoCoreError as error:
-            text = " ".join(str(error).split())
-            raise InvalidOption(text, hint="check --profile, --region and ~/.aws/config") from error
+            raise unusable(error) from error
         credentials = Credentials(session, profile=profile, region=region)
         return cls(endpoints, credentials, user_agent=session.user_agent(), ca_bundle=bundle)
 

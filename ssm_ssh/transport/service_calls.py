@@ -21,10 +21,9 @@ from botocore.exceptions import (
     HTTPClientError,
     ProxyConnectionError,
 )
-from botocore.utils import validate_region_name
 
-from ssm_ssh.errors import ControlPlaneError, InvalidOption, RegionMissing
-from ssm_ssh.transport.aws_session import open_session
+from ssm_ssh.errors import ControlPlaneError
+from ssm_ssh.transport.aws_session import open_in_region, unusable
 from ssm_ssh.transport.credentials import Credentials, refusal_of
 from ssm_ssh.transport.json_api import CONNECT_TIMEOUT_SECONDS, MAX_ATTEMPTS, READ_TIMEOUT_SECONDS
 from ssm_ssh.transport.unreachable import unreachable
@@ -67,14 +66,9 @@ class ServiceCalls:
             InvalidOption: If the profile, the region or the AWS configuration cannot be used.
         """
         try:
-            session = open_session(profile=profile, region=region)
-            region = session.get_config_variable("region")
-            if not region:
-                raise RegionMissing("connect", "", "no region is configured")
-            validate_region_name(region)
+            session, region = open_in_region(profile=profile, region=region)
         except BotoCoreError as error:
-            text = " ".join(str(error).split())
-            raise InvalidOption(text, hint="check --profile, --region and ~/.aws/config") from error
+            raise unusable(error) from error
         return cls(session, profile=profile, region=region)
 
     def call(self, service: str, operation: str, **parameters: object) -> dict[str, Any]:
