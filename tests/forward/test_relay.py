@@ -91,7 +91,7 @@ def test_bytes_go_both_ways_and_the_server_s_end_is_the_end() -> None:
         pair.local.says(b"question")
         running = asyncio.ensure_future(pair.run())
         await asyncio.sleep(1)
-        pair.remote.says(b"ans", b"wer", b"")
+        pair.remote.says(b"answ", b"er", b"")
         pair.local.says(b"")
         await running
         assert bytes(pair.remote.heard) == b"question"
