@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from ssm_ssh.errors import SessionEnded, SsmSshError
+from ssm_ssh.session.unread import Unread
 from ssm_ssh.transport.byte_stream import READ_BYTES
 
 if TYPE_CHECKING:
@@ -29,8 +29,7 @@ class PortStream:
     def __init__(self, channel: DataChannel, driver: Driver) -> None:
         self._channel = channel
         self._driver = driver
-        self._unread: deque[bytes] = deque()
-        self._unread_bytes = 0
+        self._unread = Unread()
         self._readable = asyncio.Event()
         self._has_room = asyncio.Event()
         self._has_room.set()
@@ -44,10 +43,9 @@ class PortStream:
         """Take in what arrived, however much is unread; to be preceded by ``wait_room``."""
         if self._is_closed:
             return
-        self._unread.append(data)
-        self._unread_bytes += len(data)
+        self._unread.add(data)
         self._readable.set()
-        if self._unread_bytes >= UNREAD_BYTES:
+        if self._unread.size_bytes >= UNREAD_BYTES:
             self._has_room.clear()
 
     async def wait_room(self) -> None:
@@ -70,7 +68,7 @@ class PortStream:
         Raises:
             SsmSshError: Why it ended, if that was no normal end; after everything that arrived was read.
         """
-        while not self._unread:
+        while not self._unread.size_bytes:
             if self._is_closed:
                 raise SessionEnded
             if self._is_over:
@@ -79,23 +77,9 @@ class PortStream:
                 return b""
             self._readable.clear()
             await self._readable.wait()
-        data = self._take(max_bytes)
-        self._unread_bytes -= len(data)
-        if self._unread_bytes < UNREAD_BYTES:
+        data = self._unread.take(max_bytes)
+        if self._unread.size_bytes < UNREAD_BYTES:
             self._has_room.set()
-        return data
-
-    def _take(self, max_bytes: int) -> bytes:
-        """Up to ``max_bytes``, joined from as many messages as fit: one write is cheaper than sixty."""
-        chunks = [self._unread.popleft()]
-        size = len(chunks[0])
-        while self._unread and size + len(self._unread[0]) <= max_bytes:
-            chunks.append(self._unread.popleft())
-            size += len(chunks[-1])
-        data = b"".join(chunks)
-        if len(data) > max_bytes:
-            self._unread.appendleft(data[max_bytes:])
-            data = data[:max_bytes]
         return data
 
     async def write(self, data: bytes) -> None:
@@ -122,7 +106,6 @@ class PortStream:
         """Drop what is unread and what still comes; the session, which owns the channel, ends that."""
         self._is_closed = True
         self._unread.clear()
-        self._unread_bytes = 0
         self._readable.set()
         self._has_room.set()
         self._driver.progress.set()

@@ -83,11 +83,11 @@ def test_unread_bytes_are_bounded() -> None:
             for _ in range(8):
                 stage.agent.say(bytes(UNREAD_BYTES // 4))
                 await asyncio.sleep(1)
-            assert session.stream._unread_bytes == UNREAD_BYTES
+            assert session.stream._unread.size_bytes == UNREAD_BYTES
             assert not session._driver._is_listening
             await session.stream.read()
             await asyncio.sleep(1)
-            assert UNREAD_BYTES < session.stream._unread_bytes <= UNREAD_BYTES * 2
+            assert UNREAD_BYTES < session.stream._unread.size_bytes <= UNREAD_BYTES * 2
 
     run_virtually(scenario())
 
