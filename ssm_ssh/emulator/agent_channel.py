@@ -1,6 +1,6 @@
 """The agent's end of a data channel: numbering, acknowledging, buffering, pausing. No I/O and no clock.
 
-Written from docs/reference/protocol.md, section 4, with every habit that makes a client's life hard: the
+Written from protocol 4, with every habit that makes a client's life hard: the
 agent acknowledges only what its plugin has processed, throws away what comes before the handshake is done,
 and repairs its own losses one message at a time.
 """

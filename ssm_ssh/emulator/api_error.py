@@ -1,4 +1,4 @@
-"""Refusals of the API, with AWS's codes, words and statuses (docs/reference/protocol.md, section 1)."""
+"""Refusals of the API, with AWS's codes, words and statuses (protocol 1)."""
 
 from __future__ import annotations
 

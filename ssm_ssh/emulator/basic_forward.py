@@ -1,4 +1,4 @@
-"""A forwarded port without smux: one connection after the other in one session (protocol.md, section 7.3)."""
+"""A forwarded port without smux: one connection after the other in one session (protocol 7.3)."""
 
 from __future__ import annotations
 

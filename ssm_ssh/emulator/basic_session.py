@@ -1,4 +1,4 @@
-"""The SSH document's session: a TCP connection of the node, carried as it is (protocol.md, section 7.3)."""
+"""The SSH document's session: a TCP connection of the node, carried as it is (protocol 7.3)."""
 
 from __future__ import annotations
 

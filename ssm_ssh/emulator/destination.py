@@ -1,4 +1,4 @@
-"""Where a port session leads: the node itself, or a host that the node knows (protocol.md, section 7.1)."""
+"""Where a port session leads: the node itself, or a host that the node knows (protocol 7.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Filling in a session document on the agent (docs/reference/protocol.md, section 1.3)."""
+"""Filling in a session document on the agent (protocol 1.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""EC2's traces of a launch: the encrypted password and the console (protocol.md, section 10.3)."""
+"""EC2's traces of a launch: the encrypted password and the console (protocol 10.3)."""
 
 from __future__ import annotations
 

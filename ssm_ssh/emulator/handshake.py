@@ -1,4 +1,4 @@
-"""The agent's side of the handshake (docs/reference/protocol.md, section 5)."""
+"""The agent's side of the handshake (protocol 5)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Reading agent messages as the agent does, which is less careful than ``wire``.
 
 The agent ignores the digest and the flags, and believes the header length: what ``wire`` calls malformed, the
-agent may accept, may drop, or may die of (docs/reference/protocol.md, section 3.1).
+agent may accept, may drop, or may die of (protocol 3.1).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""EC2 Instance Connect: a public key that opens a node for a minute (protocol.md, section 10.1)."""
+"""EC2 Instance Connect: a public key that opens a node for a minute (protocol 10.1)."""
 
 from __future__ import annotations
 

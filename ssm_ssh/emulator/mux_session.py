@@ -1,4 +1,4 @@
-"""A forwarded port over smux: many connections in one session (docs/reference/protocol.md, section 7.4).
+"""A forwarded port over smux: many connections in one session (protocol 7.4).
 
 Both directions go through a pipe, as in the real agent. The client's messages are written into theirs in the
 receive path: when one port does not read, its bytes fill the budget of all streams and then the pipe, and

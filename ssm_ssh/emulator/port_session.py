@@ -1,4 +1,4 @@
-"""Port sessions, by the property ``type`` and by what client and agent can (protocol.md, section 7.1)."""
+"""Port sessions, by the property ``type`` and by what client and agent can (protocol 7.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Systems Manager's part of the API, as far as sessions need it (docs/reference/protocol.md, section 1)."""
+"""Systems Manager's part of the API, as far as sessions need it (protocol 1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Session documents: the built-in ones and those of an account (docs/reference/protocol.md, section 1.3).
+"""Session documents: the built-in ones and those of an account (protocol 1.3).
 
 The patterns of ports are AWS's. How AWS words a parameter that is not declared or breaks its pattern is not
 published; the words here are ours.

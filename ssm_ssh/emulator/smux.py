@@ -1,4 +1,4 @@
-"""The agent's end of the stream multiplexer smux, version 1 (docs/reference/protocol.md, section 7.4).
+"""The agent's end of the stream multiplexer smux, version 1 (protocol 7.4).
 
 Written from the protocol's description and apart from the client's end, with the habits of the agent's
 library: one budget of received bytes for all streams, no window of a stream's own, one frame of each writer

@@ -1,6 +1,6 @@
 """What an agent has sent and nobody has acknowledged, and when it sends some of it again.
 
-The rules are those of docs/reference/protocol.md, sections 4.4 and 4.5: the agent repairs slowly, one message
+The rules are those of protocol 4.4 and 4.5: the agent repairs slowly, one message
 to a tick, always the oldest.
 """
 

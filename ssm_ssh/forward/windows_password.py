@@ -1,6 +1,6 @@
 """The administrator's password of a Windows node, opened with the key pair that the node was launched with.
 
-The wire is docs/reference/protocol.md, section 10.3.
+The wire is protocol 10.3.
 """
 
 from __future__ import annotations
