@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Final
 
 import hypothesis
+import pytest
 
 from tests.isolation import Isolation
 from tests.leak_watch import LeakWatch
@@ -12,7 +14,7 @@ from tests.requirement import is_ci
 from tests.selection import NoSkips, Selection
 
 if TYPE_CHECKING:
-    import pytest
+    from collections.abc import Iterator
 
 # Held for the life of the process: the environment is isolated before any test module is imported.
 _isolation: Final = Isolation()
@@ -33,3 +35,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure() -> None:
     """Give the environment back."""
     _isolation.end()
+
+
+@pytest.fixture(autouse=True)
+def _package_log() -> Iterator[None]:
+    """A command that runs in this process shows the package's log: not in the tests after it."""
+    package = logging.getLogger("ssm_ssh")
+    before = package.level, package.propagate, list(package.handlers)
+    yield
+    level, package.propagate, package.handlers = before
+    package.setLevel(level)

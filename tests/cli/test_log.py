@@ -3,25 +3,11 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
 
 import pytest
 
 from ssm_ssh.cli.log import show_log, show_traceback
 from ssm_ssh.errors import SessionLost
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture(autouse=True)
-def _package_log() -> Iterator[None]:
-    """The log as it was before the test."""
-    package = logging.getLogger("ssm_ssh")
-    before = package.level, package.propagate, list(package.handlers)
-    yield
-    level, package.propagate, package.handlers = before
-    package.setLevel(level)
 
 
 @pytest.mark.parametrize(
