@@ -131,7 +131,7 @@ def test_a_missing_dependency_is_named(environment: Mapping[str, str]) -> None:
     assert done.returncode == ExitStatus.USAGE
     assert done.stderr.splitlines() == [
         "ssm-ssh: error: demo needs aiohttp, which is not installed",
-        "ssm-ssh: hint: install it with: pip install 'ssm-ssh[emulator]'",
+        "ssm-ssh: hint: install its extra 'emulator', in a checkout: pip install '.[emulator]'",
     ]
 
 
