@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from tests.bench import lossy_link, socket_bridge, start_up, throughput, websocket_library
+from tests.bench import lossy_link, pool, socket_bridge, start_up, throughput, websocket_library
 
 
 def main() -> None:
     """Run them all; each alone is ``python -m tests.bench.NAME``."""
-    for benchmark in (start_up, throughput, lossy_link, websocket_library, socket_bridge):
+    for benchmark in (start_up, throughput, pool, lossy_link, websocket_library, socket_bridge):
         benchmark.main()
 
 
