@@ -105,7 +105,7 @@ def test_no_pause_goes_beyond_the_limit() -> None:
         (29.0, False, False, False),
         (31.0, False, True, True),
         (0.1, True, True, False),
-        (2.1, True, True, True),
+        (0.6, True, True, True),
     ],
 )
 def test_a_stream_that_worked_begins_a_new_outage(
