@@ -26,8 +26,8 @@ _JITTER: Final = 0.25
 # Ours: a stream that lived so long had not failed to open, even if nobody had anything to say on it: the
 # heartbeat would have found it dead.
 _PROVEN_SECONDS: Final = 30.0
-# Ours: one that breaks sooner, again and again, is tried at growing intervals although something was heard. No
-# more: an agent whose port has closed waits two seconds, and then drops what we have not acknowledged.
+# Ours: one that breaks sooner, again and again, is tried at growing intervals although something was heard.
+# No longer: an agent whose port has closed waits two seconds, then drops what we have not acknowledged.
 _STEADY_SECONDS: Final = 0.5
 # AWS's own trouble, by its names for it; the empty one is an HTTP status without an answer of AWS's.
 _PASSING_CODES: Final = frozenset(
