@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FLOOR_PERCENT: Final = 95
 WHOLE_PERCENT: Final = 100
 WHOLE: Final = ("ssm_ssh/wire/", "ssm_ssh/protocol/")
-# An exception this much better than its entry has to be raised; less is noise: many of these lines answer races
+# An exception this much better than its entry has to be raised; less is noise: many of the lines answer races
 # and broken connections, which one run meets and another does not.
 SLACK_PERCENT: Final = 8
 
