@@ -27,7 +27,7 @@ _SECONDS: Final = 130.0
 _UNREAD_BYTES: Final = 24_000_000
 # Ours: interpreter and imports take 60 MB; four sessions may hold 4 MiB of frames each way and one reader
 # that rests 8 MiB; the rest is what the allocator keeps of all that passed.
-_MEMORY_BYTES: Final = 250_000_000
+_MEMORY_BYTES: Final = 150_000_000
 
 
 def sizes(source: random.Random) -> list[int]:
